@@ -1,0 +1,84 @@
+"""Exception families. Each carries a closed ``reason`` word and a ``detail`` a person can act on.
+
+Nothing here knows HTTP: ``web/middleware.py`` alone turns a family into a status code. ``reason`` is what
+events, metrics labels and snapshots show, ``detail`` is what a viewer or an editor reads. A ``detail`` never
+holds a URL, a header value or a local path.
+"""
+
+from __future__ import annotations
+
+
+class ProxyError(Exception):
+    """Root of everything this program raises on purpose."""
+
+    def __init__(self, detail: str, *, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.reason = reason
+        self.retry_after = retry_after
+        """Seconds after which asking again makes sense; ``None`` when it never does by itself."""
+
+
+class StartError(ProxyError):
+    """The daemon cannot start: a port is taken, a directory cannot be written."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, reason="start")
+
+
+class InvalidField(ProxyError):
+    """A field of a request breaks a rule."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail, reason="invalid")
+        self.field = field
+
+
+class BadTemplate(ProxyError):
+    """An FFmpeg template asks for something outside the allow-list."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, reason="template")
+
+
+class NotFound(ProxyError):
+    """No such stream, segment or route."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, reason="not_found")
+
+
+class Forged(ProxyError):
+    """A token that this proxy did not mint, or not for this stream."""
+
+    def __init__(self, detail: str = "Invalid segment token") -> None:
+        super().__init__(detail, reason="forged")
+
+
+class Unavailable(ProxyError):
+    """Not now: a limit is reached, nothing is ready yet, the disk is full, FFmpeg is missing."""
+
+    def __init__(self, detail: str, *, reason: str, retry_after: float | None = 2.0) -> None:
+        super().__init__(detail, reason=reason, retry_after=retry_after)
+
+
+class Closed(ProxyError):
+    """The shared thing a viewer held has ended."""
+
+    def __init__(self, detail: str, *, reason: str) -> None:
+        super().__init__(detail, reason=reason, retry_after=2.0)
+
+
+class UpstreamError(ProxyError):
+    """One attempt to read a source has failed.
+
+    ``reason`` is one of: refused, dns, tls, connect_timeout, first_byte_timeout, stall, reset, eof, short,
+    protocol, redirects, blocked, not_media, too_large, http_404, http_4xx, http_429, http_5xx.
+    ``status`` is the provider's HTTP status where one was received.
+    """
+
+    def __init__(
+        self, reason: str, detail: str, *, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(detail, reason=reason, retry_after=retry_after)
+        self.status = status

@@ -1,0 +1,1 @@
+"""FFmpeg as a child: what it is told, how it is started, watched and ended."""

@@ -1,0 +1,1 @@
+"""Pure formats: MPEG-TS and playlists. No I/O in here."""

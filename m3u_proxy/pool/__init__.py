@@ -1,0 +1,1 @@
+"""What viewers share: one running thing per stream, whatever the number of viewers."""

@@ -29,9 +29,12 @@ class StartError(ProxyError):
 class InvalidField(ProxyError):
     """A field of a request breaks a rule."""
 
-    def __init__(self, field: str, detail: str) -> None:
+    def __init__(self, field: str, detail: str, *, place: str = "body") -> None:
         super().__init__(detail, reason="invalid")
         self.field = field
+        """Dotted path of the field, list positions as numbers."""
+        self.place = place
+        """``body`` or ``query``."""
 
 
 class BadTemplate(ProxyError):

@@ -1,0 +1,310 @@
+"""The composition root: builds everything in order, from plain values, and closes it in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import signal
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from ipaddress import ip_address
+from secrets import token_hex
+from time import monotonic
+from typing import Self
+
+from m3u_proxy import __version__
+from m3u_proxy.background import Background
+from m3u_proxy.events import Bus
+from m3u_proxy.ffmpeg.binary import Binaries, locate
+from m3u_proxy.ffmpeg.command import HlsOptions
+from m3u_proxy.ffmpeg.confine import Confinement
+from m3u_proxy.ffmpeg.run import Kit, Ledger
+from m3u_proxy.ffmpeg.transcoder import Transcoder
+from m3u_proxy.model import Origin
+from m3u_proxy.observe.lag import LoopLag
+from m3u_proxy.observe.metrics import Housekeeping, Metrics, Sources
+from m3u_proxy.pool.audience import Audience
+from m3u_proxy.pool.catalog import Catalog
+from m3u_proxy.pool.outlet import PeerWatch
+from m3u_proxy.pool.pool import Pool
+from m3u_proxy.pool.relay import RelayLimits
+from m3u_proxy.pool.segments import SegmentCache
+from m3u_proxy.settings import Settings
+from m3u_proxy.storage import directories, disk, recovery
+from m3u_proxy.upstream.address import Judge
+from m3u_proxy.upstream.headers import request_headers
+from m3u_proxy.upstream.source import HttpSource, Limits
+from m3u_proxy.web.context import Context, Health, WebConfig
+from m3u_proxy.web.links import Links
+from m3u_proxy.web.listener import Listener, bind
+from m3u_proxy.web.routes import application, metrics_application
+
+log = logging.getLogger(__name__)
+
+KEEP_EXTRA = 2
+"""Segments served after they have left the playlist."""
+QUEUE_UNIT = 32 * 1024
+"""Bytes that one of CHANGE_BUFFER_CHUNKS stands for."""
+QUEUE = 1024 * 1024
+"""Bytes a viewer's queue holds beyond the kernel's buffer, unless the setting is smaller."""
+
+
+class Daemon:
+    """The running program. ``async with`` starts and ends it; ``stopped()`` waits for a signal.
+
+    Raises ``StartError`` from entering, with nothing left behind.
+    """
+
+    def __init__(self, settings: Settings, log_dropped: Callable[[], int]) -> None:
+        self._settings = settings
+        self._log_dropped = log_dropped
+        self._stack = AsyncExitStack()
+        self._stop = asyncio.Event()
+        self.instance = token_hex(8)
+        self.health = Health()
+        self.addresses: list[tuple[str, int]] = []
+        """Address and port of every listening socket."""
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._build()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+        log.info("stopped")
+
+    async def stopped(self) -> None:
+        """Wait for SIGTERM or SIGINT; a second one ends the process at once."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        await self._stop.wait()
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._stop.is_set():
+            log.warning("second %s: stopping hard", number.name)
+            os._exit(1)  # children have a parent-death signal
+        log.info("%s: draining", number.name)
+        self._stop.set()
+
+    async def _build(self) -> None:
+        settings = self._settings
+        root = settings.hls_temp_dir
+        _raise_descriptor_limit()
+        await asyncio.to_thread(directories.prepare, root)
+        sockets = bind(settings.host, settings.port)
+        self.addresses = [sock.getsockname()[:2] for sock in sockets]
+        self.binaries = await locate(settings.ffmpeg_path, settings.ffprobe_path)
+        self.health.ffmpeg_missing = self.binaries.reason if self.binaries.ffmpeg is None else None
+        _tell_ffmpeg(self.binaries)
+
+        self.guard = disk.Guard(root, on_change=self._on_pressure)
+        await self.guard.refresh()
+        self._tell_space()
+        self.background = await self._stack.enter_async_context(Background())
+        self.ledger = Ledger()
+        self.kit = Kit(Confinement(marker=self.instance, umask=0o022), self.ledger, settings.term_kill)
+        self.audience = self._audience()
+        self._stack.push_async_callback(self.audience.aclose, "shutdown")
+        segments = SegmentCache(settings.segment_cache_size)
+        self._stack.push_async_callback(segments.aclose)
+        self.context = self._context(segments)
+        self._listener = Listener(application(self.context), sockets)
+        self._stack.push_async_callback(self._listener.aclose)
+        await self._listener.start()
+        if settings.metrics_port is not None:
+            await self._serve_metrics(self.context, settings.metrics_port)
+        self._stack.push_async_callback(self._drain)
+        self._keep_house()
+        gc.freeze()
+        for host, port in self.addresses:
+            log.info("m3u_proxy %s listens on %s port %d", __version__, host, port)
+
+    def _audience(self) -> Audience:
+        settings = self._settings
+        judge = Judge(allow_loopback=self._loopback_allowed(), own=lambda: self.addresses)
+        self.judge = judge
+        limits = Limits(
+            connect=settings.default_connection_timeout,
+            first_byte=settings.default_read_timeout,
+            stall=settings.live_chunk_timeout_seconds,
+        )
+
+        def open_source(origin: Origin) -> HttpSource:
+            return HttpSource(
+                origin.url,
+                origin.headers,
+                judge=judge,
+                limits=limits,
+                tls_verify=settings.upstream_tls_verify,
+            )
+
+        transcoder = Transcoder(
+            binaries=self.binaries,
+            kit=self.kit,
+            hls=HlsOptions(settings.hls_segment_duration, settings.hls_window, KEEP_EXTRA),
+            root=settings.hls_temp_dir,
+            instance=self.instance,
+            admit=self.guard.allow_writer,
+        )
+        pool = Pool(
+            open_source=open_source,
+            transcoder=transcoder,
+            relay_limits=RelayLimits(
+                ring=settings.relay_buffer_size,
+                queue=min(QUEUE, settings.change_buffer_chunks * QUEUE_UNIT),
+                reconnect=settings.stream_total_timeout,
+            ),
+            max_ffmpeg=settings.max_ffmpeg,
+            grace=settings.shared_stream_grace,
+        )
+        catalog = Catalog(
+            limit=settings.max_streams, idle=settings.stream_timeout, retention=settings.stream_retention
+        )
+        peers = PeerWatch(stuck=settings.viewer_stuck, pause=settings.viewer_pause)
+        return Audience(
+            pool,
+            catalog,
+            Bus(),
+            peers,
+            max_viewers=settings.max_viewers,
+            patience=settings.client_timeout,
+        )
+
+    def _context(self, segments: SegmentCache) -> Context:
+        settings = self._settings
+        self.housekeeping = Housekeeping(Counter())
+        metrics = Metrics(
+            Sources(
+                audience=self.audience,
+                ledger=self.ledger,
+                segments=segments,
+                disk=self.guard,
+                housekeeping=self.housekeeping,
+                crashes=self.background.crashes,
+                log_dropped=self._log_dropped,
+                version=__version__,
+            )
+        )
+        self.lag = LoopLag(metrics.loop_lag.observe)
+        self.health.disk_pressure = lambda: self.guard.pressure
+        self.health.disk_state = self._space
+        self.health.loop_lag = lambda: self.lag.seconds
+        self.health.crashing = lambda: self.background.degraded
+        return Context(
+            config=WebConfig(
+                root_path=settings.root_path,
+                api_token=settings.api_token.get_secret_value() if settings.api_token else None,
+                user_agent=settings.default_user_agent,
+                join_wait=settings.hls_wait_time,
+                body_limit=settings.json_body_limit,
+                version=__version__,
+            ),
+            audience=self.audience,
+            segments=segments,
+            links=Links(settings.root_path),
+            health=self.health,
+            check_url=self._check_url,
+            request_headers=request_headers,
+            metrics=metrics.exposition,
+            first_byte=metrics.note_first_byte,
+            started_at=monotonic(),
+        )
+
+    def _check_url(self, field: str, url: str) -> str:
+        self.judge.precheck(url, field)
+        return url
+
+    def _loopback_allowed(self) -> bool:
+        """With a token, or with nobody but this machine listening, loopback targets are legitimate."""
+        settings = self._settings
+        if settings.allow_loopback_targets is not None:
+            return settings.allow_loopback_targets
+        local = all(ip_address(host).is_loopback for host, _ in self.addresses)
+        if not settings.api_token and not local:
+            log.warning("no API_TOKEN while listening beyond loopback: loopback targets are refused")
+        return local or bool(settings.api_token)
+
+    async def _serve_metrics(self, context: Context, port: int) -> None:
+        listener = Listener(metrics_application(context), bind(self._settings.host, port))
+        self._stack.push_async_callback(listener.aclose)
+        await listener.start()
+
+    def _keep_house(self) -> None:
+        settings, keep = self._settings, self.background.keep
+        keep("sweeper", self.audience.run)
+        keep("loop-lag", self.lag.run)
+        keep("disk-guard", self.guard.run)
+        keep("recovery", self._recover)
+        if settings.hls_gc_enabled:
+            collect = partial(
+                recovery.collect_periodically,
+                settings.hls_temp_dir,
+                interval=settings.hls_gc_interval,
+                age=settings.hls_gc_age_threshold,
+                on_result=self._on_collection,
+            )
+            keep("collector", collect)
+
+    async def _recover(self) -> None:
+        """Empty what a crashed run left; being ready does not wait for it."""
+        root = self._settings.hls_temp_dir
+        result = await asyncio.to_thread(recovery.recover, root, instance=self.instance)
+        self.housekeeping.recovered += result.recovered
+
+    def _on_collection(self, collection: recovery.Collection) -> None:
+        counts = self.housekeeping.collected
+        counts["removed"] += len(collection.removed)
+        for why in collection.skipped.values():
+            counts[why] += 1
+
+    def _space(self) -> str:
+        settings, space = self._settings, self.guard.space
+        if space is None:
+            return "ok"
+        return disk.report(space, settings.disk_warning_bytes, settings.disk_critical_bytes)
+
+    def _tell_space(self) -> None:
+        state, root, space = self._space(), self._settings.hls_temp_dir, self.guard.space
+        free = space.free_bytes / 2**30 if space else 0.0
+        level = {"ok": logging.INFO, "low": logging.WARNING}.get(state, logging.CRITICAL)
+        log.log(level, "segments in %s, %.1f GiB free (%s)", root, free, state)
+
+    def _on_pressure(self, pressure: bool, space: disk.Space) -> None:
+        log.log(logging.ERROR if pressure else logging.INFO, "disk pressure %s: %s", pressure, space)
+
+    async def _drain(self) -> None:
+        """Let nobody in, let segments on their way arrive, end everything else."""
+        self.health.draining = self.audience.draining = True
+        await self._listener.close_door()
+        closing = asyncio.create_task(self.audience.aclose("shutdown"), name="drain")
+        try:
+            async with asyncio.timeout(self._settings.drain):
+                await self.audience.quiet()
+        except TimeoutError:
+            log.warning("drain deadline: %d viewers are cut", len(self.audience.viewers))
+        await closing
+
+
+def _raise_descriptor_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    log.info("file descriptors: %d", hard)
+
+
+def _tell_ffmpeg(binaries: Binaries) -> None:
+    ffmpeg = binaries.ffmpeg
+    if ffmpeg is None:
+        log.warning("no FFmpeg, transcoding is off: %s", binaries.reason)
+    else:
+        log.info("ffmpeg %s from %s (%s)", ffmpeg.version, ffmpeg.path, ffmpeg.origin)

@@ -1,0 +1,216 @@
+"""One FFmpeg, one claimed directory, one playlist: HLS for all viewers of a transcoded stream."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from secrets import token_hex
+from time import monotonic
+from typing import TypeVar
+
+from m3u_proxy.errors import Closed, ProxyError, Unavailable
+from m3u_proxy.ffmpeg.run import Feed, Kit, Run
+from m3u_proxy.ffmpeg.shelf import Delivery, Segment, Shelf
+from m3u_proxy.media.timeline import Timeline
+from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
+from m3u_proxy.storage.directories import Claim
+
+log = logging.getLogger(__name__)
+
+LOOK_INTERVAL = 0.1
+"""Seconds between two looks into the directory; a look costs a thread hop and one small read."""
+STALL_FLOOR = 10.0
+STALL_SEGMENTS = 3
+INPUT_PAUSE = 1.0
+"""Seconds without input after which FFmpeg's clock stops."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class HlsOutput:
+    """What is written: FFmpeg's command line (told the progress pipe) and the shape of the playlist."""
+
+    argv: Callable[[int], Sequence[str]]
+    segment_duration: float
+    window: int
+    keep_extra: int
+
+
+class HlsWriter:
+    """Running thing behind a transcoded HLS stream.
+
+    ``run()`` is its whole life, owned by the pool. When it returns the process is reaped, the directory
+    emptied and every segment closed, also when ending FFmpeg failed.
+    """
+
+    kind = Kind.TRANSCODE_HLS
+
+    def __init__(
+        self,
+        key: StreamKey,
+        output: HlsOutput,
+        *,
+        feed: Feed,
+        kit: Kit,
+        claim: Callable[[], Claim],
+        admit: Callable[[], None],
+    ) -> None:
+        self.key = key
+        self.state = State.STARTING
+        self.error: ProxyError | None = None
+        self.files: dict[int, Segment] = {}
+        """What may be fetched now: segments by media sequence number, and ``MAP``."""
+        self.nonce = token_hex(4)
+        """Tells the segments of this writer from those of an earlier one for the same stream."""
+        self.timeline = Timeline(output.window, output.keep_extra, output.segment_duration)
+        self.revision = 0
+        """Changes whenever the playlist does."""
+        self.bytes_out = 0
+        self._output = output
+        self._feed = feed
+        self._claim = claim
+        self._admit = admit
+        self._run = Run(kit, feed, self.kind, key.digest)
+        self._ready = asyncio.Event()
+        self._stall = max(STALL_SEGMENTS * output.segment_duration, STALL_FLOOR)
+
+    def __repr__(self) -> str:
+        return f"<HlsWriter {self.key.digest} {self.state} next={self.timeline.next}>"
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether a playlist exists already."""
+        return self.revision > 0
+
+    async def ready(self) -> None:
+        """Wait for the first finished segment; raises the error of a writer that failed."""
+        await self._ready.wait()
+        if self.error is not None:
+            raise self.error
+
+    async def run(self, after: asyncio.Task[None] | None = None) -> None:
+        """Write until cancelled or lost; begins when ``after``, an earlier writer's closing, has ended."""
+        try:
+            if after is not None:
+                await asyncio.wait([after])
+            await self._feed.ready()
+            self._admit()
+            async with _held(self._claim) as claim:
+                shelf = Shelf(claim, self.timeline)
+                try:
+                    self._run.start(self._output.argv, claim.path, stdout=False)
+                    await self._follow(shelf)
+                finally:
+                    await uncut(self._run.stop())
+                    shelf.close()
+        except ProxyError as error:
+            self.error = error
+            self._enter(State.FAILED)
+        finally:
+            if self.state is not State.FAILED:
+                self.error = Closed("The stream was stopped", reason="closed")
+                self._enter(State.CLOSED)
+            self.files.clear()
+            self._ready.set()
+
+    async def _follow(self, shelf: Shelf) -> None:
+        """Take in segments as FFmpeg finishes them; raises when the run is lost or makes no progress."""
+        health = Health(self._stall, monotonic())
+        while True:
+            await asyncio.wait([self._run.failure], timeout=LOOK_INTERVAL)
+            if self._run.failure.done():
+                raise self._run.failure.result()
+            delivery = await uncut(asyncio.to_thread(shelf.look))
+            if delivery is not None:
+                self._take(delivery)
+            sent = self._run.tap.sent if self._run.tap else 0
+            if not health.look(monotonic(), fed=sent, delivered=delivery is not None):
+                raise Unavailable("FFmpeg makes no progress", reason="stall", retry_after=5.0)
+
+    def _take(self, delivery: Delivery) -> None:
+        self.timeline.map_name = delivery.map_name
+        self.files |= delivery.files
+        self.bytes_out += sum(segment.size for segment in delivery.files.values())
+        for entry in self.timeline.extend(delivery.entries):
+            gone = self.files.pop(entry.number, None)
+            if gone is not None:
+                gone.close()
+        self.revision += 1
+        self._enter(State.LIVE)
+        self._ready.set()
+
+    def _enter(self, state: State) -> None:
+        if state is self.state:
+            return
+        self.state = state
+        log.info("writer %s: %s", state, self.error.detail if self.error else "ok", extra=self._who)
+
+    @property
+    def _who(self) -> dict[str, str]:
+        return {"stream": self.key.digest}
+
+    def snapshot(self) -> RunSnapshot:
+        """The writer now; ``bytes_in`` is what FFmpeg was fed."""
+        tap = self._run.tap
+        return RunSnapshot(
+            key=self.key.digest,
+            kind=self.kind,
+            state=self.state,
+            reason=self.error.reason if self.error else None,
+            bytes_in=tap.sent if tap else 0,
+            bitrate=0.0,
+            skips=0,
+            media_info={},
+            upstream_connected=False,
+            ffmpeg_pid=self._run.pid,
+        )
+
+
+class Health:
+    """Progress of a writer: a finished segment every so often, while there is input. Monotonic seconds."""
+
+    def __init__(self, limit: float, now: float) -> None:
+        self._limit = limit
+        self._fed = 0
+        self._fed_at = self._looked_at = self._delivered_at = now
+
+    def look(self, now: float, *, fed: int, delivered: bool) -> bool:
+        """Whether the writer is healthy; ``fed`` is the running total of its input in bytes."""
+        if fed != self._fed:
+            self._fed, self._fed_at = fed, now
+        if delivered:
+            self._delivered_at = now
+        elif now - self._fed_at > INPUT_PAUSE:
+            self._delivered_at += now - self._looked_at  # FFmpeg is not to blame for a silent source
+        self._looked_at = now
+        return now - self._delivered_at <= self._limit
+
+
+async def uncut(work: Coroutine[object, object, T]) -> T:
+    """Await ``work`` to its end even when cancelled meanwhile; the cancellation is raised afterwards."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+@asynccontextmanager
+async def _held(claim: Callable[[], Claim]) -> AsyncIterator[Claim]:
+    """A claimed directory, emptied and released at the end, whatever happens in between."""
+    making = asyncio.ensure_future(asyncio.to_thread(claim))
+    try:
+        held = await asyncio.shield(making)
+    except asyncio.CancelledError:
+        held = await making
+        await asyncio.to_thread(held.clear)
+        raise
+    try:
+        yield held
+    finally:
+        await uncut(asyncio.to_thread(held.clear))

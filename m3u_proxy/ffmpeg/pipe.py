@@ -1,0 +1,82 @@
+"""FFmpeg as a source: what it writes to its standard output becomes the input of another relay."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from m3u_proxy.errors import ProxyError, UpstreamError
+from m3u_proxy.ffmpeg.run import Feed, Kit, Run
+from m3u_proxy.upstream.source import Head
+
+READ = 256 * 1024
+EXIT_PATIENCE = 2.0
+"""Seconds between the end of FFmpeg's output and its exit."""
+
+
+class PipeSource:
+    """One FFmpeg between two relays; a ``Source`` like an HTTP body."""
+
+    def __init__(
+        self,
+        argv: Callable[[int], Sequence[str]],
+        *,
+        feed: Feed,
+        kit: Kit,
+        kind: str,
+        stream: str,
+    ) -> None:
+        self._argv = argv
+        self._feed = feed
+        self._run = Run(kit, feed, kind, stream)
+        self._wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._fd: int | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while FFmpeg lives."""
+        return self._run.pid
+
+    async def open(self) -> Head:
+        """Start FFmpeg once its own source is there."""
+        await self._feed.ready()
+        self._run.start(self._argv, Path("/"), stdout=True)
+        self._fd = self._run.stdout_fd
+        assert self._fd is not None
+        self._loop.add_reader(self._fd, self._wake.set)
+        self._run.failure.add_done_callback(lambda _: self._wake.set())
+        return Head(status=200, content_type="video/mp2t", url="pipe:1")
+
+    async def read(self) -> bytes:
+        """The next bytes; raises what the run was lost to, once everything written before is read."""
+        assert self._fd is not None
+        while True:
+            await self._wake.wait()
+            try:
+                data = os.read(self._fd, READ)
+            except BlockingIOError:
+                self._wake.clear()
+                data = None
+            if data:
+                return data
+            if data == b"":  # FFmpeg closed its end: the reason follows with its exit
+                self._loop.remove_reader(self._fd)
+                await asyncio.wait([self._run.failure], timeout=EXIT_PATIENCE)
+            if self._run.failure.done():
+                raise self._lost(self._run.failure.result())
+            if data == b"":
+                raise UpstreamError("eof", "FFmpeg closed its output")
+
+    @staticmethod
+    def _lost(error: ProxyError) -> UpstreamError:
+        return UpstreamError(error.reason, error.detail, retry_after=error.retry_after)
+
+    async def aclose(self) -> None:
+        """End FFmpeg; nothing is left of it."""
+        if self._fd is not None:
+            self._loop.remove_reader(self._fd)
+            self._fd = None
+        await self._run.stop()

@@ -1,0 +1,107 @@
+"""What a writer has on disk, as far as it may be shown: complete segments only, each held open.
+
+A segment that is held open stays readable after FFmpeg has deleted its file, so that a slow player never
+meets a missing one. Every method here does file I/O and is called off the loop.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from m3u_proxy.media.timeline import MAP, Entry, Timeline, parse
+from m3u_proxy.storage.directories import Claim
+
+PLAYLIST = "index.m3u8"
+PLAYLIST_LIMIT = 256 * 1024
+
+
+@dataclass(eq=False)
+class Segment:
+    """One finished file. ``data`` is filled by whoever keeps segments in memory, and dropped on close."""
+
+    name: str
+    size: int
+    fd: int
+    data: bytes | None = field(default=None, repr=False)
+
+    def read(self) -> bytes:
+        """The whole file; blocking."""
+        return os.pread(self.fd, self.size, 0)
+
+    def close(self) -> None:
+        """Let go of file and memory. Idempotent."""
+        self.data = None
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What one look found: new entries, and their files by number."""
+
+    entries: list[Entry]
+    files: dict[int, Segment]
+    map_name: str | None
+
+
+class Shelf:
+    """Looks at one claimed directory."""
+
+    def __init__(self, claim: Claim, timeline: Timeline) -> None:
+        self._claim = claim
+        self._timeline = timeline
+        self._known_map: str | None = None
+        self._opened: list[Segment] = []
+
+    def look(self) -> Delivery | None:
+        """New finished segments since the last look, or ``None``. Blocking.
+
+        A playlist that is empty, cut off or names a segment of 0 bytes is left for the next look: on a full
+        disk FFmpeg goes on and says nothing.
+        """
+        raw = self._claim.read(PLAYLIST, PLAYLIST_LIMIT)
+        if not raw:
+            return None
+        try:
+            written = parse(raw.decode())
+        except ValueError:
+            return None
+        files: dict[int, Segment] = {}
+        if written.map_name and written.map_name != self._known_map:
+            init = self._open(written.map_name)
+            if init is None:
+                return None
+            files[MAP] = init
+        entries: list[Entry] = []
+        for entry in self._timeline.missing(written):
+            segment = self._open(entry.name)
+            if segment is None:
+                break
+            files[entry.number] = segment
+            entries.append(entry)
+        if not entries:
+            return None
+        self._known_map = written.map_name
+        return Delivery(entries, files, written.map_name)
+
+    def _open(self, name: str) -> Segment | None:
+        try:
+            fd = self._claim.open(name)
+        except OSError:
+            return None
+        size = os.fstat(fd).st_size
+        if size == 0:
+            os.close(fd)
+            return None
+        segment = Segment(name, size, fd)
+        self._opened = [one for one in self._opened if one.fd >= 0]
+        self._opened.append(segment)
+        return segment
+
+    def close(self) -> None:
+        """Close every segment that is still open, also those of a look whose result was never taken."""
+        for segment in self._opened:
+            segment.close()
+        self._opened.clear()

@@ -1,0 +1,80 @@
+"""Makes the FFmpeg side of a transcoded stream from its definition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from m3u_proxy.errors import Unavailable
+from m3u_proxy.ffmpeg.binary import Binaries, FFmpeg
+from m3u_proxy.ffmpeg.command import HlsOptions, Rendered, hls_argv, pipe_argv, render
+from m3u_proxy.ffmpeg.hls import HlsOutput, HlsWriter
+from m3u_proxy.ffmpeg.pipe import PipeSource
+from m3u_proxy.ffmpeg.run import Feed, Kit
+from m3u_proxy.model import Stream
+from m3u_proxy.storage.directories import claim
+
+
+@dataclass(frozen=True)
+class Transcoder:
+    """What all transcodes have in common. ``admit`` refuses a start while the disk is too full."""
+
+    binaries: Binaries
+    kit: Kit
+    hls: HlsOptions
+    root: Path
+    """HLS_TEMP_DIR."""
+    instance: str
+    admit: Callable[[], None]
+
+    def check(self) -> FFmpeg:
+        """The binary; raises ``Unavailable`` when there is none."""
+        if self.binaries.ffmpeg is None:
+            raise Unavailable("ffmpeg unavailable", reason="ffmpeg_missing", retry_after=60.0)
+        return self.binaries.ffmpeg
+
+    def writer(self, stream: Stream, feed: Feed) -> HlsWriter:
+        """The writer of a stream with HLS output."""
+        rendered = _render(stream)
+        options = self.hls.of(rendered)
+        output = HlsOutput(
+            argv=self._argv(hls_argv, rendered, options),
+            segment_duration=options.segment_duration,
+            window=options.window,
+            keep_extra=options.keep_extra,
+        )
+        return HlsWriter(
+            stream.key,
+            output,
+            feed=feed,
+            kit=self.kit,
+            claim=partial(claim, self.root, stream.id, instance=self.instance, kind="hls"),
+            admit=self.admit,
+        )
+
+    def pipe(self, stream: Stream, feed: Feed) -> Callable[[], PipeSource]:
+        """Opens the source behind the relay of a stream with piped output."""
+        argv = self._argv(pipe_argv, _render(stream))
+
+        def open_source() -> PipeSource:
+            return PipeSource(argv, feed=feed, kit=self.kit, kind=stream.kind, stream=stream.key.digest)
+
+        return open_source
+
+    def _argv(self, build: Callable[..., list[str]], *args: object) -> Callable[[int], Sequence[str]]:
+        ffmpeg = self.check()
+        return lambda fd: build(ffmpeg.path, *args, progress_fd=fd, version=ffmpeg.version_info)
+
+
+def _render(stream: Stream) -> Rendered:
+    """The template once more, as it was rendered when the stream was made."""
+    transcode = stream.transcode
+    assert transcode is not None
+    return render(
+        transcode.template,
+        transcode.variables,
+        input_url=stream.origin.url,
+        output_format=transcode.output_format,
+    )

@@ -1,0 +1,160 @@
+"""The media playlist that viewers of a writer see, whatever FFmpeg does with its own. Pure.
+
+FFmpeg's playlist is read, never passed on: ours keeps one media sequence over all runs of FFmpeg
+(RFC 8216 §4.3.3.2), never shrinks its target duration (§4.3.3.1) and names segments by our URLs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+
+MAP = -1
+
+
+class BadPlaylist(ValueError):
+    """FFmpeg's playlist is cut off or not one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One segment of a media playlist."""
+
+    number: int
+    """Media sequence number: the same for the whole life of the segment."""
+    duration: float
+    """Seconds."""
+    name: str
+    discontinuity: bool = False
+    date: str | None = None
+    """Value of EXT-X-PROGRAM-DATE-TIME, if the playlist gave one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What FFmpeg's playlist says."""
+
+    entries: tuple[Entry, ...]
+    map_name: str | None
+
+
+def parse(text: str) -> Written:
+    """Read the media playlist that FFmpeg's ``hls`` muxer writes; raises ``BadPlaylist``."""
+    lines = text.splitlines()
+    if not lines or lines[0] != "#EXTM3U":
+        raise BadPlaylist("no #EXTM3U")
+    number, map_name = 0, None
+    duration: float | None = None
+    date: str | None = None
+    discontinuity = False
+    entries: list[Entry] = []
+    for line in lines[1:]:
+        tag, _, value = line.partition(":")
+        match tag:
+            case "#EXT-X-MEDIA-SEQUENCE":
+                number = int(value)
+            case "#EXTINF":
+                duration = float(value.split(",", 1)[0])
+            case "#EXT-X-DISCONTINUITY":
+                discontinuity = True
+            case "#EXT-X-PROGRAM-DATE-TIME":
+                date = value
+            case "#EXT-X-MAP":
+                map_name = value.partition('URI="')[2].partition('"')[0]
+            case _ if line and not line.startswith("#"):
+                if duration is None:
+                    raise BadPlaylist("a segment without EXTINF")
+                entries.append(Entry(number + len(entries), duration, line, discontinuity, date))
+                duration, date, discontinuity = None, None, False
+    if duration is not None:
+        raise BadPlaylist("cut off after EXTINF")
+    return Written(tuple(entries), map_name)
+
+
+class Timeline:
+    """Segments in order, the last ``window`` of them listed, ``extra`` more still served.
+
+    ``target`` is the least target duration in seconds; it rises only when a longer segment comes.
+    """
+
+    def __init__(self, window: int, extra: int, target: float) -> None:
+        self._window = window
+        self._extra = extra
+        self._target = max(1, round(target))
+        self._entries: deque[Entry] = deque()
+        self._discontinuities = 0
+        self._base = 0
+        self._last = -1
+        self._break = False
+        self.map_name: str | None = None
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def next(self) -> int:
+        """Media sequence number of the segment to come."""
+        return self._base + self._last + 1
+
+    @property
+    def target(self) -> int:
+        """Target duration in seconds."""
+        return self._target
+
+    def missing(self, written: Written) -> list[Entry]:
+        """Segments of FFmpeg's playlist that are not here yet, numbered as we number them."""
+        fresh = [entry for entry in written.entries if entry.number > self._last]
+        return [replace(entry, number=entry.number + self._base) for entry in fresh]
+
+    def extend(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Append what ``missing`` returned; answers the segments that are no longer served."""
+        for entry in entries:
+            self._last = entry.number - self._base
+            self._target = max(self._target, round(entry.duration))
+            self._entries.append(replace(entry, discontinuity=entry.discontinuity or self._break))
+            self._break = False
+        gone = []
+        while len(self._entries) > self._window + self._extra:
+            gone.append(self._entries.popleft())
+            self._discontinuities += gone[-1].discontinuity
+        return gone
+
+    def restart(self) -> None:
+        """A new FFmpeg continues this timeline: its numbers begin at 0, ours go on, the seam is marked."""
+        self._base, self._last = self.next, -1
+        self._break = bool(self._entries)
+
+    def listed(self) -> list[Entry]:
+        """The segments in the playlist, oldest first."""
+        return list(self._entries)[-self._window :]
+
+    def render(self, url: Callable[[int, str], str]) -> str:
+        """The playlist (RFC 8216 §4.3); ``url`` makes the address of a segment by its number and name.
+
+        The number of the media initialization section (EXT-X-MAP) is ``MAP``.
+
+        It has no EXT-X-ENDLIST: a live source that ends is a failure, not an end.
+        """
+        listed = self.listed()
+        passed = sum(entry.discontinuity for entry in list(self._entries)[: -self._window])
+        lines = [
+            "#EXTM3U",
+            f"#EXT-X-VERSION:{3 if self.map_name is None else 7}",
+            f"#EXT-X-TARGETDURATION:{self._target}",
+            f"#EXT-X-MEDIA-SEQUENCE:{listed[0].number if listed else self.next}",
+        ]
+        if self._discontinuities + passed:
+            lines.append(f"#EXT-X-DISCONTINUITY-SEQUENCE:{self._discontinuities + passed}")
+        lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
+        if self.map_name is not None:
+            lines.append(f'#EXT-X-MAP:URI="{url(MAP, self.map_name)}"')
+        for entry in listed:
+            if entry.discontinuity:
+                lines.append("#EXT-X-DISCONTINUITY")
+            if entry.date:
+                lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{entry.date}")
+            lines.append(f"#EXTINF:{entry.duration:.6f},")
+            lines.append(url(entry.number, entry.name))
+        return "\n".join(lines) + "\n"

@@ -1,0 +1,183 @@
+"""Frozen values that several rooms speak about. No behaviour that needs a loop, a clock or a socket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from hashlib import md5, sha256
+
+NO_HEADERS: Mapping[str, str] = {}
+
+
+class State(StrEnum):
+    """Life of a running thing (a relay or a writer). Changed in one method of its owner."""
+
+    STARTING = "starting"
+    LIVE = "live"
+    RECONNECTING = "reconnecting"
+    FAILED = "failed"
+    CLOSED = "closed"
+
+
+class Kind(StrEnum):
+    """What a stream yields, hence which endpoint serves it."""
+
+    LIVE = "live"
+    TRANSCODE_TS = "transcode_ts"
+    TRANSCODE_HLS = "transcode_hls"
+
+    @property
+    def is_hls(self) -> bool:
+        """Whether players get a playlist; otherwise one endless body."""
+        return self is Kind.TRANSCODE_HLS
+
+
+@dataclass(frozen=True, slots=True)
+class StreamKey:
+    """Digest of what makes two requests the same bytes: source, headers that matter, output."""
+
+    digest: str
+
+    @classmethod
+    def of(cls, *parts: str) -> StreamKey:
+        """Key over ``parts``; none of them can be recovered from it, so it may be logged."""
+        return cls(sha256("\x00".join(parts).encode()).hexdigest()[:16])
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a source is read: the configured URL and every header sent with the request."""
+
+    url: str
+    headers: Mapping[str, str]
+
+    @property
+    def key(self) -> StreamKey:
+        """Two streams with an equal key share one upstream connection."""
+        lines = sorted(f"{name.lower()}:{value}" for name, value in self.headers.items())
+        return StreamKey.of(self.url, *lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Transcode:
+    """What FFmpeg makes of a source: the template as asked for, and as rendered."""
+
+    profile: str
+    template: str
+    variables: Mapping[str, str]
+    output_format: str
+    arguments: tuple[str, ...]
+    """The template, split and filled, as the caller wrote it (`ffmpeg_args`)."""
+    output: str
+    """``hls`` or ``pipe``."""
+    container: str
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A definition: what ``POST /streams`` or ``POST /transcode`` made. Not a running thing."""
+
+    id: str
+    origin: Origin
+    user_agent: str
+    created_at: datetime
+    failover_urls: tuple[str, ...] = ()
+    failover_resolver_url: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """The caller's own headers; ``origin.headers`` holds them merged over the defaults."""
+    transcode: Transcode | None = None
+    permanent: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        """Decided by the output."""
+        if self.transcode is None:
+            return Kind.LIVE
+        return Kind.TRANSCODE_HLS if self.transcode.output == "hls" else Kind.TRANSCODE_TS
+
+    @property
+    def key(self) -> StreamKey:
+        """Key of the running thing that viewers of this stream share."""
+        if self.transcode is None:
+            return self.origin.key
+        return StreamKey.of(self.origin.key.digest, self.transcode.output, *self.transcode.arguments)
+
+    @property
+    def endpoint(self) -> str:
+        """Path that players open, without the root path."""
+        return f"/hls/{self.id}/playlist.m3u8" if self.kind.is_hls else f"/stream/{self.id}"
+
+
+def plain_id(url: str) -> str:
+    """Id of an untranscoded stream: the same for the same URL, for ever. 32 lowercase hex characters."""
+    return md5(url.encode(), usedforsecurity=False).hexdigest()
+
+
+def transcode_id(
+    url: str, profile: str, template: str | None, variables: Mapping[str, str], kind: str
+) -> str:
+    """Id of a transcoded stream. An inline template or any variables become part of it.
+
+    ``template`` is ``None`` for a named profile; ``kind`` is ``hls`` or ``direct``.
+    """
+    name = profile
+    if template is not None or variables:
+        items = [f"{key}={value}" for key, value in sorted(variables.items())]
+        name = "custom:" + sha256("\x00".join([template or profile, *items]).encode()).hexdigest()[:32]
+    return plain_id(f"{url}|transcoded|{name}|{kind}")
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who is watching, as REST shows it. ``id`` is unique among the connected ones of a stream."""
+
+    id: str
+    stream_id: str
+    ip_address: str
+    user_agent: str
+    username: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSnapshot:
+    """A client and its counters at one moment."""
+
+    client: Client
+    bytes_served: int
+    segments_served: int
+    last_access: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RunSnapshot:
+    """A running thing at one moment: what REST, metrics and tests read."""
+
+    key: str
+    kind: Kind
+    state: State
+    reason: str | None
+    bytes_in: int
+    bitrate: float
+    """Bits per second over the last seconds, as received."""
+    skips: int
+    media_info: Mapping[str, object]
+    upstream_connected: bool
+    ffmpeg_pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSnapshot:
+    """A definition, its counters and, while it runs, what runs."""
+
+    stream: Stream
+    clients: int
+    bytes_served: int
+    segments_served: int
+    errors: int
+    last_access: datetime
+    run: RunSnapshot | None

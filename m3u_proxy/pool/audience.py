@@ -1,0 +1,275 @@
+"""Definitions and who watches them: what the web layer talks to.
+
+Everything here is synchronous except ``delete``, ``run`` and ``aclose``: counts drop in the same step in
+which a viewer leaves, and reads never wait for anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from time import monotonic
+
+from m3u_proxy.errors import ProxyError, Unavailable
+from m3u_proxy.events import Bus, EventType
+from m3u_proxy.ffmpeg.hls import HlsWriter
+from m3u_proxy.model import Client, Stream, StreamSnapshot
+from m3u_proxy.pool.catalog import Catalog, Record
+from m3u_proxy.pool.entry import Entry
+from m3u_proxy.pool.outlet import PeerWatch
+from m3u_proxy.pool.pool import Pool
+from m3u_proxy.pool.relay import Relay
+from m3u_proxy.pool.viewers import Viewer, ViewerTable
+
+TICK = 0.25
+"""Seconds between two sweeps."""
+STOP_AFTER = 3.0
+"""Most seconds from the last viewer's leaving to ``stream_stopped``."""
+TARGETS = 3
+"""Target durations for which an HLS viewer may be silent."""
+
+
+class Audience:
+    """Streams, their viewers, and the pool that serves them. ``run()`` is its sweeper.
+
+    ``max_viewers`` 0 means any number; ``patience`` is the least time in seconds after which a silent HLS
+    viewer counts as gone.
+    """
+
+    def __init__(
+        self, pool: Pool, catalog: Catalog, bus: Bus, peers: PeerWatch, *, max_viewers: int, patience: float
+    ) -> None:
+        self.pool = pool
+        self.catalog = catalog
+        self.viewers = ViewerTable()
+        self.draining = False
+        self.tally = pool.tally
+        self._bus = bus
+        self._max_viewers = max_viewers
+        self._patience = patience
+        self.peers = peers
+        self._sending = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        pool.on_failure = self._on_failure
+
+    def define(self, stream: Stream) -> Stream:
+        """Add or renew a definition; contacts nobody. Answers the definition in force."""
+        now = monotonic()
+        record, created = self.catalog.put(stream, now, watched=self.viewers.count(stream.id) > 0)
+        if created:
+            self._tell_started(record)
+        return record.stream
+
+    async def delete(self, stream_id: str, reason: str) -> None:
+        """Cut the viewers of a stream, end what nobody else uses, forget the definition.
+
+        When it returns the upstream socket is closed and the counts have dropped. Raises ``NotFound``.
+        """
+        record = self.catalog.find(stream_id)
+        entry = self.pool.find(record.stream)
+        for viewer in self.viewers.of(stream_id):
+            self.leave(viewer, reason)
+            viewer.end(reason)
+        self._tell_stopped(record, reason)
+        self.catalog.remove(stream_id)
+        self.pool.forgive(record.stream)
+        if entry is not None:
+            entry.streams.discard(stream_id)
+            await self.pool.close(self.pool.unused(entry))
+
+    # -- viewers ----------------------------------------------------------------------------------------
+
+    def watch(self, stream_id: str, client: Client) -> tuple[Relay, Viewer]:
+        """A player opens an endless body: the relay behind it, and its place there. Undone by ``leave``."""
+        record = self.catalog.find(stream_id)
+        self._check_admission()
+        client = replace(client, id=self.viewers.free_id(stream_id, client.id))
+        entry = self.pool.acquire(record.stream)
+        assert isinstance(entry.thing, Relay)
+        return entry.thing, self._admit(record, entry, client, is_hls=False)
+
+    def poll(self, stream_id: str, client: Client) -> tuple[HlsWriter, Viewer]:
+        """A player asks for a playlist or segment: the writer behind it, and the player's place there.
+
+        The first request makes the place, later ones keep it; it is lost after a while without any.
+        """
+        record = self.catalog.find(stream_id)
+        viewer = self.viewers.get(stream_id, client.id)
+        self._check_admission(new=viewer is None)
+        entry = self.pool.acquire(record.stream)
+        assert isinstance(entry.thing, HlsWriter)
+        if viewer is None:
+            viewer = self._admit(record, entry, client, is_hls=True)
+        else:
+            entry.hold()
+            viewer.release()
+            viewer.release = entry.release
+        viewer.seen_at = monotonic()
+        viewer.last_access = datetime.now(UTC)
+        return entry.thing, viewer
+
+    def writer(self, stream_id: str) -> HlsWriter | None:
+        """The writer behind a stream if it runs; starts nothing."""
+        record = self.catalog.get(stream_id)
+        entry = self.pool.find(record.stream) if record else None
+        return entry.thing if entry and isinstance(entry.thing, HlsWriter) else None
+
+    def _check_admission(self, *, new: bool = True) -> None:
+        if self.draining:
+            raise Unavailable("The proxy is shutting down", reason="draining", retry_after=3.0)
+        limit = self._max_viewers
+        if new and limit and len(self.viewers) >= limit:
+            self.tally.rejected["max_viewers"] += 1
+            raise Unavailable(f"Limit of {limit} viewers reached (MAX_VIEWERS)", reason="max_viewers")
+
+    def _admit(self, record: Record, entry: Entry, client: Client, *, is_hls: bool) -> Viewer:
+        entry.hold()
+        entry.streams.add(client.stream_id)
+        viewer = Viewer(client, entry.release, monotonic(), client.created_at, is_hls=is_hls)
+        self.viewers.add(viewer)
+        record.idle_since, record.opened, record.listed = None, True, True
+        if not record.running:
+            self._tell_started(record)
+        self._emit(
+            EventType.CLIENT_CONNECTED,
+            record,
+            client_id=client.id,
+            user_agent=client.user_agent,
+            ip_address=client.ip_address,
+            username=client.username,
+            stream_client_count=self.viewers.count(client.stream_id),
+        )
+        return viewer
+
+    @contextmanager
+    def sending(self, viewer: Viewer) -> Iterator[None]:
+        """A body of known length is on its way to an HLS viewer, which is not silent meanwhile."""
+        viewer.busy += 1
+        self._sending += 1
+        self._quiet.clear()
+        try:
+            yield
+        finally:
+            viewer.busy -= 1
+            viewer.seen_at = monotonic()
+            self._sending -= 1
+            if not self._sending:
+                self._quiet.set()
+
+    async def quiet(self) -> None:
+        """Wait until no segment is on its way to anybody."""
+        await self._quiet.wait()
+
+    def leave(self, viewer: Viewer, reason: str) -> None:
+        """A viewer has gone: counts drop at once. Idempotent."""
+        if not self.viewers.remove(viewer):
+            return
+        viewer.release()
+        self.tally.left[reason] += 1
+        record = self.catalog.get(viewer.client.stream_id)
+        if record is None:
+            return
+        self.tally.bytes_out[record.stream.kind] += viewer.bytes_served
+        record.bytes_served += viewer.bytes_served
+        record.segments_served += viewer.segments
+        record.last_access = datetime.now(UTC)
+        if not self.viewers.count(record.stream.id):
+            record.idle_since = monotonic()
+        self._emit(
+            EventType.CLIENT_DISCONNECTED,
+            record,
+            client_id=viewer.client.id,
+            bytes_served=viewer.bytes_served,
+            segments_served=viewer.segments,
+            reason=reason,
+        )
+
+    # -- time and endings -------------------------------------------------------------------------------
+
+    def _on_failure(self, stream_ids: Collection[str], error: ProxyError) -> None:
+        for stream_id in stream_ids:
+            record = self.catalog.get(stream_id)
+            if record is not None:
+                record.errors += 1
+                self._emit(
+                    EventType.STREAM_FAILED,
+                    record,
+                    error=error.detail,
+                    error_type=type(error).__name__,
+                    reason=error.reason,
+                )
+
+    def sweep(self, now: float) -> None:
+        """Everything whose time is up. No ``await`` in here."""
+        for viewer in self.viewers.silent(now, self._hls_patience):
+            self.leave(viewer, "timeout")
+        for record in self.catalog:
+            idle = record.idle_since
+            if record.running and record.opened and idle is not None and now - idle >= STOP_AFTER:
+                self._tell_stopped(record, "last_client_disconnected")
+        for record in self.catalog.expire(now):
+            self._tell_stopped(record, "inactive_timeout")
+        self.peers.look(now)
+        self.pool.sweep(now)
+
+    def _hls_patience(self, viewer: Viewer) -> float:
+        writer = self.writer(viewer.client.stream_id)
+        return max(self._patience, TARGETS * writer.timeline.target if writer else 0)
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            await asyncio.sleep(TICK)
+            self.sweep(monotonic())
+
+    async def aclose(self, reason: str) -> None:
+        """Cut every endless body and end every running thing; segments on their way may still arrive."""
+        self.draining = True
+        for viewer in list(self.viewers):
+            self.leave(viewer, reason)
+            if not viewer.is_hls:
+                viewer.end(reason)
+        for record in self.catalog:
+            self._tell_stopped(record, reason)
+        await self.pool.aclose()
+
+    # -- telling ----------------------------------------------------------------------------------------
+
+    def _emit(self, type_: EventType, record: Record, **data: object) -> None:
+        self._bus.emit(type_, record.stream.id, metadata=record.stream.metadata, **data)
+
+    def _tell_started(self, record: Record) -> None:
+        record.running = True
+        stream = record.stream
+        self._emit(
+            EventType.STREAM_STARTED,
+            record,
+            primary_url=stream.origin.url,
+            failover_urls=list(stream.failover_urls),
+            user_agent=stream.user_agent,
+            stream_type="transcoded" if stream.transcode else "direct",
+        )
+
+    def _tell_stopped(self, record: Record, reason: str) -> None:
+        if record.running:
+            record.running = False
+            self._emit(EventType.STREAM_STOPPED, record, reason=reason, bytes_served=record.bytes_served)
+
+    def describe(self, record: Record) -> StreamSnapshot:
+        """One definition, its counters and what runs behind it."""
+        stream = record.stream
+        viewers = self.viewers.of(stream.id)
+        entry = self.pool.find(stream)
+        return StreamSnapshot(
+            stream=stream,
+            clients=len(viewers),
+            bytes_served=record.bytes_served + sum(viewer.bytes_served for viewer in viewers),
+            segments_served=record.segments_served + sum(viewer.segments for viewer in viewers),
+            errors=record.errors,
+            last_access=max([record.last_access, *(viewer.last_access for viewer in viewers)]),
+            run=entry.thing.snapshot() if entry else None,
+        )

@@ -1,0 +1,112 @@
+"""Which streams exist, and until when. Pure: it is told the time.
+
+A definition is *listed* while it is watched and for a while after; it then leaves the lists but can still be
+opened for as long as ``retention`` says, so that a player after a long pause simply goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from m3u_proxy.errors import NotFound, Unavailable
+from m3u_proxy.model import Stream
+
+NEVER_OPENED = 45.0
+"""Least seconds that a stream which nobody opened yet stays listed."""
+
+
+@dataclass(eq=False)
+class Record:
+    """A definition and what is remembered about it."""
+
+    stream: Stream
+    idle_since: float | None
+    """Monotonic time since which nobody watches; ``None`` while somebody does."""
+    last_access: datetime
+    opened: bool = False
+    listed: bool = True
+    running: bool = True
+    """Whether ``stream_started`` was told and ``stream_stopped`` not yet."""
+    bytes_served: int = 0
+    """By viewers that have left."""
+    segments_served: int = 0
+    errors: int = 0
+
+
+class Catalog:
+    """Definitions by id, at most ``limit`` of them (0: any number); durations in seconds."""
+
+    def __init__(self, *, limit: int, idle: float, retention: float) -> None:
+        self._records: dict[str, Record] = {}
+        self._limit = limit
+        self._idle = idle
+        self._retention = retention
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records.values())
+
+    def listed(self) -> list[Record]:
+        """Records that lists and counts show, oldest first."""
+        return [record for record in self._records.values() if record.listed]
+
+    def find(self, stream_id: str) -> Record:
+        """The record of that id, listed or not; raises ``NotFound``."""
+        try:
+            return self._records[stream_id]
+        except KeyError:
+            raise NotFound("Stream not found") from None
+
+    def get(self, stream_id: str) -> Record | None:
+        """The record of that id, if there is one."""
+        return self._records.get(stream_id)
+
+    def put(self, stream: Stream, now: float, *, watched: bool) -> tuple[Record, bool]:
+        """Add a definition or renew one nobody watches; the record, and whether it is a new one.
+
+        While it is watched the run goes on: the metadata stays, the rest applies from the next connection.
+        """
+        known = self._records.get(stream.id)
+        if known is not None and watched:
+            return known, False
+        if known is None:
+            self._make_room()
+        record = Record(stream, now, stream.created_at)
+        if known is not None:
+            record.bytes_served = known.bytes_served
+            record.segments_served = known.segments_served
+            record.running = known.running
+            del self._records[stream.id]
+        self._records[stream.id] = record
+        return record, known is None or not known.listed
+
+    def _make_room(self) -> None:
+        if not self._limit or len(self._records) < self._limit:
+            return
+        for record in self._records.values():
+            if not record.listed:
+                del self._records[record.stream.id]
+                return
+        raise Unavailable(f"Limit of {self._limit} streams reached (MAX_STREAMS)", reason="max_streams")
+
+    def remove(self, stream_id: str) -> None:
+        """Forget a definition for good. Idempotent."""
+        self._records.pop(stream_id, None)
+
+    def expire(self, now: float) -> list[Record]:
+        """Records that leave the lists now; those past their retention are forgotten."""
+        leaving = []
+        for record in list(self._records.values()):
+            if record.idle_since is None or record.stream.permanent:
+                continue
+            idle = now - record.idle_since
+            if record.listed and idle > (self._idle if record.opened else max(self._idle, NEVER_OPENED)):
+                record.listed = False
+                leaving.append(record)
+            if idle > self._retention:
+                self.remove(record.stream.id)
+        return leaving

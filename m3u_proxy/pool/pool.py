@@ -1,0 +1,185 @@
+"""Stream key -> the one running thing behind it, for everybody who wants it.
+
+Decisions are synchronous: there is no ``await`` between looking a key up and inserting it, and a key leaves
+the table before the first ``await`` of its closing. A new thing under the key of one that is still closing
+waits until that has let go of its upstream, so that a provider never sees two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from time import monotonic
+
+from m3u_proxy.errors import ProxyError, Unavailable
+from m3u_proxy.ffmpeg.transcoder import Transcoder
+from m3u_proxy.model import Kind, Origin, RunSnapshot, State, Stream, StreamKey
+from m3u_proxy.pool.entry import Entry, Running
+from m3u_proxy.pool.relay import Relay, RelayLimits
+from m3u_proxy.pool.tally import Tally
+from m3u_proxy.upstream.source import Source
+
+FIRST_REFUSAL = 2.0
+LONGEST_REFUSAL = 30.0
+"""Seconds for which a failed thing is answered from memory; doubled with every failure in a row."""
+
+
+@dataclass(slots=True)
+class Refusal:
+    """A failure that is remembered, so that a dead source is not asked again by every joiner."""
+
+    error: ProxyError
+    failures: int
+    until: float
+
+
+class Pool:
+    """All running things. ``grace`` seconds after the last holder has left, a thing is closed."""
+
+    def __init__(
+        self,
+        *,
+        open_source: Callable[[Origin], Source],
+        transcoder: Transcoder,
+        relay_limits: RelayLimits,
+        max_ffmpeg: int,
+        grace: float,
+    ) -> None:
+        self.tally = Tally()
+        self._open_source = open_source
+        self._transcoder = transcoder
+        self._relay_limits = relay_limits
+        self._max_ffmpeg = max_ffmpeg
+        self._grace = grace
+        self._entries: dict[StreamKey, Entry] = {}
+        self._closing: dict[StreamKey, asyncio.Task[None]] = {}
+        self._refusals: dict[StreamKey, Refusal] = {}
+        self.on_failure: Callable[[Collection[str], ProxyError], None] = lambda _, __: None
+        """Told the ids of the streams that used a thing which failed, and why it did."""
+
+    def acquire(self, stream: Stream) -> Entry:
+        """The entry behind a stream, started if there is none. Synchronous from look-up to insertion."""
+        entry = self._entries.get(stream.key)
+        if entry is not None:
+            return entry
+        self._refuse(stream.key)
+        upstream = None
+        if stream.transcode is not None:
+            self._check_ffmpeg()
+            upstream = self._entries.get(stream.origin.key)
+            if upstream is None:
+                self._refuse(stream.origin.key)
+                upstream = self._start(self._relay(stream.origin), None)
+        return self._start(self._thing(stream, upstream), upstream)
+
+    def _thing(self, stream: Stream, upstream: Entry | None) -> Running:
+        if upstream is None:
+            return self._relay(stream.origin)
+        feed = upstream.thing
+        assert isinstance(feed, Relay)
+        if stream.kind is Kind.TRANSCODE_HLS:
+            return self._transcoder.writer(stream, feed)
+        return self._make_relay(stream.key, stream.kind, self._transcoder.pipe(stream, feed))
+
+    def _relay(self, origin: Origin) -> Relay:
+        return self._make_relay(origin.key, Kind.LIVE, lambda: self._open_source(origin))
+
+    def _make_relay(self, key: StreamKey, kind: Kind, open_source: Callable[[], Source]) -> Relay:
+        return Relay(key, kind, open_source, limits=self._relay_limits, tally=self.tally)
+
+    def _start(self, thing: Running, upstream: Entry | None) -> Entry:
+        entry = Entry(thing, upstream)
+        self._entries[thing.key] = entry
+        entry.start(self._closing.get(thing.key), self._on_end)
+        return entry
+
+    def _check_ffmpeg(self) -> None:
+        self._transcoder.check()
+        limit = self._max_ffmpeg
+        transcodes = sum(entry.upstream is not None for entry in self._entries.values())
+        if limit and transcodes >= limit:
+            self.tally.rejected["max_ffmpeg"] += 1
+            raise Unavailable(f"Limit of {limit} FFmpeg processes reached (MAX_FFMPEG)", reason="max_ffmpeg")
+
+    def _refuse(self, key: StreamKey) -> None:
+        refusal = self._refusals.get(key)
+        if refusal is not None and monotonic() < refusal.until:
+            refusal.error.retry_after = max(1.0, refusal.until - monotonic())
+            raise refusal.error
+
+    def _on_end(self, entry: Entry) -> None:
+        """An entry's life is over; it may have been closed by us, or have failed by itself."""
+        if entry.upstream is not None:
+            entry.upstream.release(idle_for=self._grace)  # it had its grace already
+        thing = entry.thing
+        if self._entries.get(thing.key) is entry:
+            del self._entries[thing.key]
+        if thing.state is State.FAILED and thing.error is not None:
+            self._remember(entry, thing.error)
+
+    def _remember(self, entry: Entry, error: ProxyError) -> None:
+        key, now = entry.thing.key, monotonic()
+        known = self._refusals.get(key)
+        failures = 1 if known is None or entry.thing.is_warm else known.failures + 1
+        pause = min(FIRST_REFUSAL * 2 ** (failures - 1), LONGEST_REFUSAL)
+        self._refusals[key] = Refusal(error, failures, now + pause)
+        self.on_failure(entry.streams, error)
+
+    def unused(self, *entries: Entry) -> list[Entry]:
+        """Those of ``entries`` that nobody holds, with the relays that only they hold."""
+        found: list[Entry] = []
+        for entry in entries:
+            if entry.leases or self._entries.get(entry.thing.key) is not entry:
+                continue
+            found.append(entry)
+            upstream = entry.upstream
+            if upstream is not None and upstream.leases == 1:
+                found.append(upstream)
+        return found
+
+    async def close(self, entries: list[Entry]) -> None:
+        tasks = [self._begin_close(entry) for entry in entries]
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _begin_close(self, entry: Entry) -> asyncio.Task[None]:
+        """Take the entry out of the table now and end it in a task of its own."""
+        key = entry.thing.key
+        self._entries.pop(key, None)
+        task = asyncio.get_running_loop().create_task(entry.aclose(), name=f"close-{key.digest}")
+        self._closing[key] = task
+        task.add_done_callback(lambda done: self._closed(key, done))
+        return task
+
+    def _closed(self, key: StreamKey, task: asyncio.Task[None]) -> None:
+        if self._closing.get(key) is task:
+            del self._closing[key]
+
+    def find(self, stream: Stream) -> Entry | None:
+        """What runs behind a stream, if anything does."""
+        return self._entries.get(stream.key)
+
+    def forgive(self, stream: Stream) -> None:
+        """Forget that it failed."""
+        self._refusals.pop(stream.key, None)
+
+    def running(self) -> list[RunSnapshot]:
+        """Every running thing now."""
+        return [entry.thing.snapshot() for entry in self._entries.values()]
+
+    def sweep(self, now: float) -> None:
+        """Begin to close what nobody has held for the grace; forget old failures. No ``await`` in here."""
+        for key in [key for key, one in self._refusals.items() if now > one.until + LONGEST_REFUSAL]:
+            del self._refusals[key]
+        idle = [
+            one for one in self._entries.values() if not one.leases and now - one.idle_since >= self._grace
+        ]
+        for entry in self.unused(*idle):
+            self._begin_close(entry)
+
+    async def aclose(self) -> None:
+        """End everything; no task, process or socket of the pool is left."""
+        await self.close(list(self._entries.values()))
+        if self._closing:
+            await asyncio.wait(list(self._closing.values()))

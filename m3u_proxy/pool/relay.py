@@ -1,0 +1,332 @@
+"""One live MPEG-TS source, read once, for any number of viewers.
+
+The relay owns the upstream: it opens it, reads it, cuts it into chunks of whole packets that begin where a
+picture can start, and opens it again when it breaks. Viewers come and go without touching any of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from time import monotonic
+
+from m3u_proxy.errors import Closed, ProxyError, UpstreamError
+from m3u_proxy.media.mpegts import Batch, NotMedia, Point, Programme, Scanner
+from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
+from m3u_proxy.pool.fanout import Fanout
+from m3u_proxy.pool.outlet import Outlet
+from m3u_proxy.pool.ring import Ring, seam
+from m3u_proxy.pool.sinks import PipeSink
+from m3u_proxy.pool.tally import Tally
+from m3u_proxy.upstream.failover import Attempts
+from m3u_proxy.upstream.source import Source
+
+log = logging.getLogger(__name__)
+
+CHUNK = 256 * 1024
+"""Bytes after which a chunk is closed whatever its age."""
+SHORTEST_PULSE = 0.04
+LONGEST_PULSE = 0.2
+PULSE_PER_VIEWER = 0.0005
+"""A chunk's age grows with the audience: few viewers get low latency, many get few and large writes."""
+KEYFRAME_PATIENCE = 3.0
+"""Seconds a new connection may take to show a random-access point before it is played without one."""
+HELD_LIMIT = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RelayLimits:
+    """Bytes and seconds, from the settings."""
+
+    ring: int = 16 * 1024 * 1024
+    queue: int = 1024 * 1024
+    reconnect: float = 30.0
+
+
+class Gate:
+    """Holds back a new connection until a picture can start, so that every timeline begins with one.
+
+    What comes before the first random-access point is dropped. After ``KEYFRAME_PATIENCE`` seconds or
+    ``HELD_LIMIT`` bytes without a point everything held is let through: such a source plays as it is.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._deadline = now + KEYFRAME_PATIENCE
+        self._held = bytearray()
+        self.is_open = False
+
+    def pass_(self, batch: Batch, now: float) -> Batch | None:
+        """What may go on to the viewers; ``None`` while nothing may."""
+        if self.is_open:
+            return batch
+        if batch.points:
+            self.is_open = True
+            cut = batch.points[0].offset
+            points = tuple(Point(point.offset - cut, point.psi) for point in batch.points)
+            return Batch(batch.data[cut:], points)
+        self._held += batch.data
+        if now < self._deadline and len(self._held) < HELD_LIMIT:
+            return None
+        self.is_open = True
+        return Batch(bytes(self._held), ())
+
+
+class Rate:
+    """Bits per second over the last ten seconds; fed with running totals."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int]] = deque(maxlen=10)
+
+    def mark(self, now: float, total: int) -> None:
+        """Note the total, at most once per second."""
+        if not self._marks or now - self._marks[-1][0] >= 1.0:
+            self._marks.append((now, total))
+
+    def read(self, now: float, total: int) -> float:
+        """The rate at ``now``; 0 until a second has passed."""
+        if not self._marks or now - self._marks[0][0] < 1.0:
+            return 0.0
+        since, before = self._marks[0]
+        return (total - before) * 8 / (now - since)
+
+
+class Relay:
+    """Running thing behind a live stream, or behind FFmpeg's standard output.
+
+    ``run()`` is its whole life, owned by the pool; it ends by cancellation or when the source is given up.
+    Everyone who waits in ``ready()`` succeeds or fails together.
+    """
+
+    def __init__(
+        self,
+        key: StreamKey,
+        kind: Kind,
+        open_source: Callable[[], Source],
+        *,
+        limits: RelayLimits,
+        tally: Tally,
+    ) -> None:
+        self.key = key
+        self.kind = kind
+        self.state = State.STARTING
+        self.error: ProxyError | None = None
+        self.bytes_in = 0
+        self.connected = False
+        self._open_source = open_source
+        self._tally = tally
+        self._scanner = Scanner()
+        self._ring = Ring(limits.ring)
+        self._fanout = Fanout(self._ring, self._tables, queue=limits.queue, tally=tally)
+        self._attempts = Attempts(limits.reconnect)
+        self._rate = Rate()
+        self._gate = Gate(0.0)
+        self._parts: list[bytes] = []
+        self._points: list[Point] = []
+        self._size = 0
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._ready: asyncio.Event = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Relay {self.key.digest} {self.kind} {self.state} viewers={len(self._fanout)}>"
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether a joiner finds a picture waiting."""
+        return self._ring.next > 0
+
+    async def ready(self) -> None:
+        """Wait until there is something to send; raises the error of a relay that failed."""
+        await self._ready.wait()
+        if self.error is not None:
+            raise self.error
+
+    def attach(self, outlet: Outlet) -> None:
+        """Add a viewer, starting at the newest random-access point."""
+        if self.error is not None:
+            outlet.end(self.error.reason)
+        else:
+            self._fanout.attach(outlet)
+
+    def detach(self, outlet: Outlet) -> None:
+        """The viewer has left. Idempotent."""
+        self._fanout.detach(outlet)
+
+    def attach_pipe(self, fd: int) -> Tap:
+        """Feed FFmpeg's standard input like any other viewer."""
+        sink = PipeSink(fd)
+        outlet = Outlet(sink)
+        self.attach(outlet)
+        return Tap(self, outlet, sink)
+
+    async def run(self, after: asyncio.Task[None] | None = None) -> None:
+        """Read until cancelled or given up; afterwards no socket, timer or viewer of this relay is left.
+
+        Begins when ``after``, the closing of an earlier relay of the same key, has ended.
+        """
+        try:
+            if after is not None:
+                await asyncio.wait([after])
+            while True:
+                delay = await self._attempt()
+                await asyncio.sleep(delay)
+        except ProxyError as error:
+            self._fail(error)
+        finally:
+            if self._flush_timer is not None:
+                self._flush_timer.cancel()
+            if self.state is not State.FAILED:
+                self.error = self.error or Closed("The stream was stopped", reason="closed")
+                self._enter(State.CLOSED)
+            self._fanout.close(self.error.reason if self.error else "closed")
+            self._ready.set()
+
+    async def _attempt(self) -> float:
+        """One connection from open to its end; seconds to wait before the next one."""
+        source = self._open_source()
+        try:
+            await source.open()
+            self.connected = True
+            await self._read(source)
+        except UpstreamError as error:
+            delay = self._attempts.failed(monotonic())
+            self._tally.upstream_errors[error.reason] += 1
+            if delay is None:
+                raise
+            self._tally.reconnects += 1
+            log.warning("source lost: %s; next attempt in %.0f s", error.reason, delay, extra=self._who)
+            self._enter(State.RECONNECTING)
+            return delay
+        finally:
+            self.connected = False
+            await source.aclose()
+        raise AssertionError("a source ends by raising")
+
+    async def _read(self, source: Source) -> None:
+        self._scanner.reset()
+        self._gate = Gate(monotonic())
+        while True:
+            piece = await source.read()
+            self.bytes_in += len(piece)
+            self._tally.bytes_in[self.kind] += len(piece)
+            try:
+                batch = self._scanner.feed(piece)
+            except NotMedia as error:
+                raise UpstreamError("not_media", f"The source sent no MPEG-TS: {error}") from error
+            self._take(batch)
+
+    def _take(self, batch: Batch) -> None:
+        now = monotonic()
+        self._rate.mark(now, self.bytes_in)
+        was_open = self._gate.is_open
+        passed = self._gate.pass_(batch, now)
+        if passed is not None and passed.data:
+            self._attempts.alive(now)
+            if not was_open:
+                passed = self._seam(passed)
+                self._enter(State.LIVE)
+            self._points.extend(Point(point.offset + self._size, point.psi) for point in passed.points)
+            self._parts.append(passed.data)
+            self._size += len(passed.data)
+            self._schedule()
+        if self._scanner.programme is not None or self._ring.next:
+            self._ready.set()
+
+    def _seam(self, batch: Batch) -> Batch:
+        """Put fresh tables and a flagged break in front, when an earlier connection was played before."""
+        if not self._ring.next:
+            return batch
+        psi, pids = self._tables()
+        head = seam(batch.points[0].psi if batch.points else psi, pids, [batch.data])
+        return Batch(head + batch.data, tuple(Point(p.offset + len(head), p.psi) for p in batch.points))
+
+    def _schedule(self) -> None:
+        if self._size >= CHUNK or not self._ring.next:
+            self._flush()
+        elif self._flush_timer is None:
+            age = min(SHORTEST_PULSE + PULSE_PER_VIEWER * len(self._fanout), LONGEST_PULSE)
+            self._flush_timer = self._loop.call_later(age, self._flush)
+
+    def _flush(self) -> None:
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        if not self._parts:
+            return
+        self._ring.append(b"".join(self._parts), self._points)
+        self._parts.clear()
+        self._points.clear()
+        self._size = 0
+        self._ready.set()
+        self._fanout.pulse()
+
+    def _tables(self) -> tuple[bytes, Collection[int]]:
+        programme = self._scanner.programme
+        if programme is None:
+            return self._scanner.psi, ()
+        streams = [stream.pid for stream in programme.streams]
+        return self._scanner.psi, (0, programme.pmt_pid, *streams)
+
+    def _fail(self, error: ProxyError) -> None:
+        self.error = error
+        self._enter(State.FAILED)
+
+    def _enter(self, state: State) -> None:
+        if state is self.state:
+            return
+        log.info("relay %s: %s", state, self.error.detail if self.error else "ok", extra=self._who)
+        self.state = state
+
+    @property
+    def _who(self) -> Mapping[str, str]:
+        return {"stream": self.key.digest}
+
+    def snapshot(self) -> RunSnapshot:
+        """The relay now."""
+        programme = self._scanner.programme
+        return RunSnapshot(
+            key=self.key.digest,
+            kind=self.kind,
+            state=self.state,
+            reason=self.error.reason if self.error else None,
+            bytes_in=self.bytes_in,
+            bitrate=self._rate.read(monotonic(), self.bytes_in),
+            skips=self._fanout.skips,
+            media_info=_media_info(programme) if programme else {},
+            upstream_connected=self.connected,
+            ffmpeg_pid=None,
+        )
+
+
+def _media_info(programme: Programme) -> dict[str, object]:
+    """What the tables say about the programme."""
+    info: dict[str, object] = {"container": "mpegts"}
+    for kind in ("video", "audio"):
+        stream = programme.first(kind)
+        if stream is not None:
+            info[f"{kind}_codec"] = stream.codec
+    return info
+
+
+class Tap:
+    """FFmpeg as a viewer of a relay: a cursor, and the pipe it is written to."""
+
+    def __init__(self, relay: Relay, outlet: Outlet, sink: PipeSink) -> None:
+        self._relay = relay
+        self._outlet = outlet
+        self._sink = sink
+        self.ended = outlet.ended
+        """Resolved with the reason when the relay has ended."""
+
+    @property
+    def sent(self) -> int:
+        """Bytes given so far."""
+        return self._outlet.sent
+
+    def close(self) -> None:
+        """Stop feeding; the pipe stays open and belongs to the child. Idempotent."""
+        self._relay.detach(self._outlet)
+        self._sink.close()

@@ -1,0 +1,36 @@
+"""What follows a failed attempt: try again after a while, or give up. Pure: it is told the time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FIRST_DELAY = 1.0
+LONGEST_DELAY = 30.0
+
+
+@dataclass
+class Attempts:
+    """Attempts at one source, paced.
+
+    A source that never gave a byte is given up at once, so that its joiners learn the reason. One that did is
+    tried again after 1, 2, 4 … at most 30 s, until ``budget`` seconds have passed since its last byte.
+    """
+
+    budget: float
+    _last_byte: float | None = None
+    _failures: int = 0
+
+    def alive(self, now: float) -> None:
+        """Bytes came at ``now`` (monotonic seconds)."""
+        self._last_byte = now
+        self._failures = 0
+
+    def failed(self, now: float) -> float | None:
+        """Seconds to wait before the next attempt; ``None``: give up."""
+        if self._last_byte is None:
+            return None
+        delay = min(FIRST_DELAY * 2.0**self._failures, LONGEST_DELAY)
+        self._failures += 1
+        if now + delay - self._last_byte > self.budget:
+            return None
+        return delay

@@ -1,0 +1,168 @@
+"""Editors: make, list and end streams."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from aiohttp import web
+
+from m3u_proxy.errors import BadTemplate, Unavailable
+from m3u_proxy.ffmpeg.command import render
+from m3u_proxy.ffmpeg.profiles import PROFILES, template_of
+from m3u_proxy.model import Origin, Stream, Transcode, plain_id, transcode_id
+from m3u_proxy.web.body import read_model
+from m3u_proxy.web.context import CONTEXT, Context
+from m3u_proxy.web.schema import StreamRequest, TranscodeRequest, client_json, created, stream_json
+
+DEFAULT_PROFILE = "default"
+DEFAULT_OUTPUT = "mpegts"
+PIPES = frozenset({"mpegts"})
+"""Containers that a viewer can join in the middle."""
+
+
+async def create_stream(request: web.Request) -> web.Response:
+    """``POST /streams``: a definition; contacts nobody."""
+    context = request.app[CONTEXT]
+    body = await read_model(request, StreamRequest)
+    stream = context.audience.define(plain_stream(context, body))
+    return web.json_response(created(stream, body.metadata))
+
+
+async def create_transcode(request: web.Request) -> web.Response:
+    """``POST /transcode``: a definition with an FFmpeg behind it; starts nothing."""
+    context = request.app[CONTEXT]
+    body = await read_model(request, TranscodeRequest)
+    stream = context.audience.define(transcoded_stream(context, body))
+    return web.json_response(created(stream, body.metadata))
+
+
+def plain_stream(context: Context, body: StreamRequest) -> Stream:
+    """The definition of an untranscoded stream."""
+    return _define(context, body, plain_id(body.url), body.metadata or {}, None)
+
+
+def transcoded_stream(context: Context, body: TranscodeRequest) -> Stream:
+    """The definition of a transcoded stream; raises ``BadTemplate`` before anything is stored."""
+    if body.resolver is not None:
+        raise BadTemplate("resolvers are not available yet")
+    if context.health.ffmpeg_missing is not None:
+        raise Unavailable("ffmpeg unavailable", reason="ffmpeg_missing", retry_after=60.0)
+    profile, template = _template(body.profile)
+    context.check_url("url", body.url)
+    output_format = body.output_format or DEFAULT_OUTPUT
+    rendered = render(template, body.profile_variables, input_url=body.url, output_format=output_format)
+    if rendered.output == "pipe" and rendered.container not in PIPES:
+        raise BadTemplate(f"output format {rendered.container!r} cannot be shared; use hls or mpegts")
+    built_in = {"input_url": body.url, "output_args": "pipe:1", "format": output_format}
+    transcode = Transcode(
+        profile=profile,
+        template=template,
+        variables=built_in | body.profile_variables,
+        output_format=output_format,
+        arguments=rendered.arguments,
+        output=rendered.output,
+        container=rendered.container,
+        content_type=rendered.content_type,
+    )
+    inline = template if profile == "custom" else None
+    form = "hls" if rendered.output == "hls" else "direct"
+    metadata = {
+        "profile": profile,
+        "profile_variables": str(dict(transcode.variables)),
+        "ffmpeg_args": " ".join(rendered.arguments),
+        **(body.metadata or {}),
+        "transcoding": "true",
+    }
+    stream_id = transcode_id(body.url, profile, inline, body.profile_variables, form)
+    return _define(context, body, stream_id, metadata, transcode)
+
+
+def _template(profile: str | None) -> tuple[str, str]:
+    """Name and template; an inline template has the name ``custom``."""
+    wanted = (profile or DEFAULT_PROFILE).strip()
+    if wanted.startswith("-"):
+        return "custom", wanted
+    template = template_of(wanted)
+    if template is None:
+        names = ", ".join(PROFILES)
+        raise BadTemplate(f"Profile '{wanted[:40]}' not found. Available profiles: {names}")
+    return wanted, template
+
+
+def _define(
+    context: Context,
+    body: StreamRequest,
+    stream_id: str,
+    metadata: Mapping[str, str],
+    transcode: Transcode | None,
+) -> Stream:
+    """The definition that a request asks for; every URL in it has been judged."""
+    url = context.check_url("url", body.url)
+    failovers = tuple(
+        context.check_url(f"failover_urls.{index}", one) for index, one in enumerate(body.failover_urls)
+    )
+    if body.failover_resolver_url:
+        context.check_url("failover_resolver_url", body.failover_resolver_url)
+    agent = body.user_agent or context.config.user_agent
+    return Stream(
+        id=stream_id,
+        origin=Origin(url, context.request_headers(url, agent, body.headers)),
+        user_agent=agent,
+        created_at=datetime.now(UTC),
+        failover_urls=failovers,
+        failover_resolver_url=body.failover_resolver_url,
+        metadata=metadata,
+        headers=body.headers,
+        transcode=transcode,
+        permanent=body.permanent,
+    )
+
+
+async def list_streams(request: web.Request) -> web.Response:
+    """``GET /streams``: what is watched, or was a moment ago."""
+    audience = request.app[CONTEXT].audience
+    rows = [stream_json(audience.describe(record)) for record in audience.catalog.listed()]
+    return web.json_response({"streams": rows, "total": len(rows)})
+
+
+async def show_stream(request: web.Request) -> web.Response:
+    """``GET /streams/{id}``: one stream and its clients."""
+    audience = request.app[CONTEXT].audience
+    record = audience.catalog.find(request.match_info["id"])
+    clients = [client_json(viewer.snapshot()) for viewer in audience.viewers.of(record.stream.id)]
+    body = {
+        "stream": stream_json(audience.describe(record)),
+        "clients": clients,
+        "client_count": len(clients),
+    }
+    return web.json_response(body)
+
+
+async def delete_stream(request: web.Request) -> web.Response:
+    """``DELETE /streams/{id}``: returns when its viewers are cut and its upstream socket is closed."""
+    stream_id = request.match_info["id"]
+    await request.app[CONTEXT].audience.delete(stream_id, "manual_deletion")
+    return web.json_response({"message": f"Stream {stream_id} deleted"})
+
+
+async def list_profiles(request: web.Request) -> web.Response:
+    """``GET /transcode/profiles``: the built-in ones."""
+    rows = [
+        {"name": one.name, "description": one.description, "parameters": dict(one.parameters)}
+        for one in PROFILES.values()
+    ]
+    return web.json_response(
+        {
+            "profiles": rows,
+            "hardware_acceleration": {"available": False, "type": "cpu"},
+            "default_variables": {
+                "input_url": "",
+                "output_args": "",
+                "video_bitrate": "2M",
+                "audio_bitrate": "128k",
+                "format": "mp4",
+                "crf": "23",
+            },
+        }
+    )

@@ -1,0 +1,78 @@
+"""Reading a JSON body that anybody may have sent."""
+
+from __future__ import annotations
+
+import json
+from typing import TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from m3u_proxy.redact import redact
+
+DEPTH = 16
+_SECRET = frozenset({"headers", "cookies"})
+_FORM_TYPES = ("text/", "application/x-www-form-urlencoded", "multipart/")
+_SHOWN = 200
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class BadBody(Exception):
+    """A body that does not say what was asked for; ``errors`` is the ``detail`` of the answer."""
+
+    def __init__(self, errors: list[dict[str, object]]) -> None:
+        super().__init__("bad body")
+        self.errors = errors
+
+
+def _refuse(message: str) -> BadBody:
+    return BadBody([{"type": "json_invalid", "loc": ["body"], "msg": message}])
+
+
+def _constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _depth(value: object) -> int:
+    """Nesting of a parsed value; the parser itself has bounded the recursion."""
+    deepest, rest = 0, [(value, 1)]
+    while rest:
+        item, level = rest.pop()
+        if isinstance(item, dict | list):
+            deepest = max(deepest, level)
+            children = item.values() if isinstance(item, dict) else item
+            rest.extend((child, level + 1) for child in children)
+    return deepest
+
+
+async def read_model(request: web.Request, model: type[Model]) -> Model:
+    """The body as ``model``; raises ``BadBody``, or aiohttp's 413 and 415."""
+    kind = request.headers.get("Content-Type", "application/json").lower()
+    if kind.startswith(_FORM_TYPES) or request.headers.get("Content-Encoding", "identity") != "identity":
+        raise web.HTTPUnsupportedMediaType(text="send application/json without an encoding")
+    raw = await request.read()
+    try:
+        value = json.loads(raw.decode(), parse_constant=_constant)
+    except (ValueError, RecursionError):
+        raise _refuse("The body is not valid JSON") from None
+    if _depth(value) > DEPTH:
+        raise _refuse(f"The body is nested more than {DEPTH} levels deep")
+    if value == []:
+        value = {}
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise BadBody(_explain(error)) from None
+
+
+def _explain(error: ValidationError) -> list[dict[str, object]]:
+    """pydantic's errors in the shape that editors know, with secrets masked."""
+    rows: list[dict[str, object]] = []
+    for item in error.errors(include_url=False, include_context=False):
+        where = ["body", *item["loc"]]
+        row: dict[str, object] = {"type": item["type"], "loc": where, "msg": item["msg"]}
+        secret = any(part in _SECRET for part in where)
+        row["input"] = "***" if secret else redact(repr(item["input"])[:_SHOWN])
+        rows.append(row)
+    return rows

@@ -1,0 +1,69 @@
+"""What the handlers share, put together by the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import monotonic
+
+from aiohttp import web
+
+from m3u_proxy.pool.audience import Audience
+from m3u_proxy.pool.segments import SegmentCache
+from m3u_proxy.web.links import Links
+
+
+@dataclass(frozen=True, slots=True)
+class WebConfig:
+    """Plain values from the settings that HTTP needs."""
+
+    root_path: str
+    """Prefix under which every route answers too; empty for none."""
+    api_token: str | None
+    user_agent: str
+    """Default for requests upstream."""
+    join_wait: float
+    """Seconds a joiner waits for its first byte or playlist."""
+    body_limit: int
+    """Bytes of a request body."""
+    version: str
+
+
+@dataclass(slots=True)
+class Health:
+    """What readiness and health look at; kept current by their owners."""
+
+    ffmpeg_missing: str | None = None
+    """Why there is no FFmpeg; ``None`` when there is one."""
+    disk_pressure: Callable[[], bool] = lambda: False
+    disk_state: Callable[[], str] = lambda: "ok"
+    loop_lag: Callable[[], float] = lambda: 0.0
+    crashing: Callable[[], bool] = lambda: False
+    draining: bool = False
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything a handler may reach."""
+
+    config: WebConfig
+    audience: Audience
+    segments: SegmentCache
+    links: Links
+    health: Health
+    check_url: Callable[[str, str], str]
+    """Judge a URL given by an editor: field name and URL; the URL, or ``InvalidField``."""
+    request_headers: Callable[[str, str, Mapping[str, str]], Mapping[str, str]]
+    """Headers sent upstream: URL, user agent, the caller's own."""
+    metrics: Callable[[str], tuple[bytes, str]]
+    """Exposition for an Accept header: body and content type."""
+    first_byte: Callable[[str, bool, float], None]
+    """Note a joiner's wait: kind, whether it was warm, seconds."""
+    started_at: float = 0.0
+
+    def uptime(self) -> float:
+        """Seconds since the start."""
+        return monotonic() - self.started_at
+
+
+CONTEXT = web.AppKey("context", Context)

@@ -1,0 +1,146 @@
+"""Around every handler: who may ask, and how a failure is said. The only place that knows status codes."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from secrets import token_hex
+
+from aiohttp import web
+
+from m3u_proxy.errors import (
+    BadTemplate,
+    Closed,
+    Forged,
+    InvalidField,
+    NotFound,
+    ProxyError,
+    Unavailable,
+    UpstreamError,
+)
+from m3u_proxy.web.body import BadBody
+from m3u_proxy.web.context import CONTEXT
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+MEDIA = web.RequestKey("media", bool)
+"""Set by the route table: a route of players, which browsers on other pages may read."""
+
+NO_STORE = {"Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache", "Expires": "0"}
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
+    "Access-Control-Allow-Headers": "*",
+    "Access-Control-Expose-Headers": "*",
+}
+_SERVER = "m3u-proxy"
+_STATUS: dict[type[ProxyError], int] = {
+    BadTemplate: 400,
+    Forged: 403,
+    NotFound: 404,
+    InvalidField: 422,
+    Unavailable: 503,
+    Closed: 503,
+}
+_UPSTREAM_STATUS = {"http_404": 404, "http_4xx": 502, "not_media": 502, "blocked": 502, "redirects": 502}
+
+
+def status_of(error: ProxyError) -> int:
+    """HTTP status of a failure before the first byte."""
+    if isinstance(error, UpstreamError):
+        return _UPSTREAM_STATUS.get(error.reason, 503)
+    return next((status for family, status in _STATUS.items() if isinstance(error, family)), 500)
+
+
+def describe(error: ProxyError) -> web.Response:
+    """The answer that tells a failure."""
+    if isinstance(error, Refused):
+        return failure(error.status, error.detail, error.headers)
+    status = status_of(error)
+    headers: dict[str, str] = {}
+    if status == 503:
+        headers["Retry-After"] = str(math.ceil(error.retry_after or 2.0))
+    if isinstance(error, InvalidField):
+        path = (int(part) if part.isdigit() else part for part in error.field.split("."))
+        row = {"type": "value_error", "loc": [error.place, *path], "msg": f"Value error, {error.detail}"}
+        return failure(status, [row], headers)
+    return failure(status, error.detail, headers)
+
+
+def failure(status: int, detail: object, headers: dict[str, str] | None = None) -> web.Response:
+    """A JSON error body."""
+    return web.json_response({"detail": detail}, status=status, headers=headers)
+
+
+@web.middleware
+async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn whatever a handler raises into an answer, and put the common headers on it."""
+    try:
+        response = await handler(request)
+    except ProxyError as error:
+        response = describe(error)
+    except BadBody as error:
+        response = failure(422, error.errors)
+    except web.HTTPException as error:
+        response = _http(error)
+    except Exception:
+        incident = token_hex(6)
+        log.exception("request failed, incident %s", incident)
+        response = web.json_response({"detail": "internal error", "id": incident}, status=500)
+    if not response.prepared:
+        finish(request, response)
+    return response
+
+
+def _http(error: web.HTTPException) -> web.Response:
+    """aiohttp's own refusals in our words; redirects go through as they are."""
+    if error.status < 400:
+        return web.Response(status=error.status, headers={"Location": error.headers["Location"]})
+    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+    reasons = {404: "Not Found", 405: "Method Not Allowed", 413: "Request body too large"}
+    return failure(error.status, reasons.get(error.status, error.reason), headers)
+
+
+def finish(request: web.Request, response: web.StreamResponse) -> None:
+    """Headers that every answer has, and those of routes that players read."""
+    headers = response.headers
+    headers["Server"] = _SERVER
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "no-referrer"
+    if request.get(MEDIA):
+        headers.update(CORS)
+        if response.status >= 400:
+            headers.update(NO_STORE)
+
+
+def authorize(request: web.Request) -> None:
+    """Refuse a request without the right token; raises an HTTP 401 or 403 before the body is read."""
+    expected = request.app[CONTEXT].config.api_token
+    if not expected:
+        return
+    given = request.headers.get("X-API-Token") or request.query.get("api_token")
+    if given is None:
+        scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
+        given = rest.strip() if scheme.lower() == "bearer" else None
+    challenge = {"WWW-Authenticate": "Bearer"}
+    if given is None:
+        raise Refused(
+            401,
+            "API token required. Provide token via X-API-Token header or api_token query parameter.",
+            challenge,
+        )
+    if not hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode()):
+        raise Refused(403, "Invalid API token", challenge)
+
+
+class Refused(ProxyError):
+    """A request without the right to be answered."""
+
+    def __init__(self, status: int, detail: str, headers: dict[str, str]) -> None:
+        super().__init__(detail, reason="auth")
+        self.status = status
+        self.headers = headers

@@ -1,0 +1,94 @@
+"""Every route, in one table: what it is, who may call it, whether players do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from m3u_proxy.web import api, ops, play
+from m3u_proxy.web.context import CONTEXT, Context
+from m3u_proxy.web.middleware import MEDIA, Handler, answer, authorize
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method and path. An ``open`` route needs no token; a ``media`` route is read by players."""
+
+    method: str
+    path: str
+    handler: Handler
+    open: bool = False
+    media: bool = False
+
+
+ROUTES = (
+    Route("GET", "/", ops.root, open=True),
+    Route("GET", "/health", ops.health, open=True),
+    Route("GET", "/livez", ops.livez, open=True),
+    Route("GET", "/readyz", ops.readyz, open=True),
+    Route("GET", "/metrics", ops.metrics),
+    Route("GET", "/ui", ops.page, open=True),
+    Route("GET", "/static/{name}", ops.static, open=True),
+    Route("POST", "/streams", api.create_stream),
+    Route("GET", "/streams", api.list_streams),
+    Route("GET", "/streams/{id}", api.show_stream),
+    Route("DELETE", "/streams/{id}", api.delete_stream),
+    Route("POST", "/transcode", api.create_transcode),
+    Route("GET", "/transcode/profiles", api.list_profiles),
+    Route("GET", "/stream/{id}", play.stream, open=True, media=True),
+    Route("GET", "/hls/{id}/playlist.m3u8", play.playlist, open=True, media=True),
+    Route("GET", "/hls/{id}/segment.ts", play.segment, open=True, media=True),
+    Route("GET", "/hls/{id}/segment", play.segment, open=True, media=True),
+)
+
+
+def application(context: Context) -> web.Application:
+    """The aiohttp application: every route with and without the root path."""
+    app = web.Application(middlewares=[answer], client_max_size=context.config.body_limit)
+    app[CONTEXT] = context
+    app[ops.ASSETS] = ops.load_assets()
+    root = context.config.root_path
+    for prefix in dict.fromkeys(["", root]):
+        for route in ROUTES:
+            app.router.add_route(route.method, prefix + route.path, _guarded(route))
+            if route.method == "GET":
+                app.router.add_route("HEAD", prefix + route.path, _guarded(route))
+        for path in dict.fromkeys(route.path for route in ROUTES if route.media):
+            app.router.add_route("OPTIONS", prefix + path, _preflight)
+    if root:
+        app.router.add_get(root, _to_root)
+    return app
+
+
+def metrics_application(context: Context) -> web.Application:
+    """``/metrics`` alone, without a token: for a port that only Prometheus reaches."""
+    app = web.Application(middlewares=[answer])
+    app[CONTEXT] = context
+    app.router.add_get("/metrics", ops.metrics)
+    return app
+
+
+def _guarded(route: Route) -> Handler:
+    """The handler behind its guard; an open route that is given a ``url`` is not open."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        if route.media:
+            request[MEDIA] = True
+        if not route.open or "url" in request.query:
+            authorize(request)
+        return await route.handler(request)
+
+    return guarded
+
+
+async def _preflight(request: web.Request) -> web.Response:
+    request[MEDIA] = True
+    if "Origin" not in request.headers or "Access-Control-Request-Method" not in request.headers:
+        return web.Response(status=204)
+    headers = {"Access-Control-Max-Age": "600"}
+    return web.Response(status=200, headers=headers)
+
+
+async def _to_root(request: web.Request) -> web.Response:
+    return web.Response(status=307, headers={"Location": request.app[CONTEXT].config.root_path + "/"})

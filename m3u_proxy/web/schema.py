@@ -1,0 +1,212 @@
+"""Request bodies as typed models, and the JSON that answers are made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from m3u_proxy.model import ClientSnapshot, Kind, State, Stream, StreamSnapshot
+
+METADATA_KEYS = 64
+METADATA_VALUE = 1024
+HEADER_COUNT = 32
+HEADER_VALUE = 4096
+TEMPLATE_LIMIT = 4096
+FAILOVER_LIMIT = 64
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+def _empty_list_is_object(value: object) -> object:
+    """PHP cannot tell an empty object from an empty list, so an editor sends ``[]`` for both."""
+    return {} if value == [] or value is None else value
+
+
+def _metadata(value: object) -> object:
+    value = _empty_list_is_object(value)
+    if not isinstance(value, Mapping):
+        raise ValueError("metadata must be an object")
+    if len(value) > METADATA_KEYS:
+        raise ValueError(f"metadata must have at most {METADATA_KEYS} keys")
+    for key, item in value.items():
+        if not isinstance(item, str | int | float | bool):
+            raise ValueError(f"metadata value for '{key}' must be string, int, float, or bool")
+        if len(str(item)) > METADATA_VALUE:
+            raise ValueError(f"metadata value for '{key}' must be at most {METADATA_VALUE} characters")
+    return {str(key): str(item) for key, item in value.items()}
+
+
+def _headers(value: object) -> object:
+    """Values as text, ``null`` ones dropped; names are judged where the request's headers are made."""
+    value = _empty_list_is_object(value)
+    if not isinstance(value, Mapping):
+        raise ValueError("headers must be an object")
+    if len(value) > HEADER_COUNT:
+        raise ValueError(f"at most {HEADER_COUNT} headers are allowed")
+    kept: dict[str, str] = {}
+    for name, item in value.items():
+        if item is None:
+            continue
+        if isinstance(item, bool) or not isinstance(item, str | int | float):
+            raise ValueError(f"value of header '{name}' must be a string")
+        kept[str(name)] = _header_value(str(item))
+    return kept
+
+
+def _header_value(value: str) -> str:
+    if _CONTROL.search(value):
+        raise ValueError("control characters are not allowed")
+    if len(value) > HEADER_VALUE:
+        raise ValueError(f"must be at most {HEADER_VALUE} characters")
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        raise ValueError("must be ISO 8859-1 text") from None
+    return value
+
+
+def _clean(value: str) -> str:
+    if _SURROGATE.search(value):
+        raise ValueError("must be valid Unicode")
+    return value
+
+
+def _strings(value: object) -> object:
+    value = _empty_list_is_object(value)
+    if not isinstance(value, Mapping):
+        raise ValueError("must be an object")
+    for key, item in value.items():
+        if not isinstance(item, str | int | float | bool):
+            raise ValueError(f"value for '{key}' must be a string or a number")
+    return {str(key): str(item) for key, item in value.items()}
+
+
+def _null_is_empty(value: object) -> object:
+    return [] if value is None else value
+
+
+Text = Annotated[str, AfterValidator(_clean)]
+HeaderText = Annotated[str, AfterValidator(_header_value)]
+
+
+class StreamRequest(BaseModel):
+    """Body of ``POST /streams``. Unknown fields are ignored, ``null`` means the default."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    url: Text
+    failover_urls: Annotated[
+        list[Text], BeforeValidator(_null_is_empty), Field(max_length=FAILOVER_LIMIT)
+    ] = []
+    failover_resolver_url: Text | None = None
+    user_agent: HeaderText | None = None
+    metadata: Annotated[dict[str, Text], BeforeValidator(_metadata)] | None = None
+    headers: Annotated[dict[str, str], BeforeValidator(_headers)] = {}
+    permanent: bool = False
+
+
+class TranscodeRequest(StreamRequest):
+    """Body of ``POST /transcode``."""
+
+    profile: Annotated[Text, Field(max_length=TEMPLATE_LIMIT)] | None = None
+    profile_variables: Annotated[dict[str, Text], BeforeValidator(_strings)] = {}
+    output_format: Text | None = None
+    resolver: Literal["streamlink", "ytdlp"] | None = None
+
+
+def moment(at: datetime) -> str:
+    """ISO 8601 in UTC, with its offset."""
+    return at.isoformat()
+
+
+def created(stream: Stream, metadata: Mapping[str, str] | None) -> dict[str, object]:
+    """Answer to ``POST /streams``; ``metadata`` is what the caller sent, if anything."""
+    body: dict[str, object] = {
+        "stream_id": stream.id,
+        "primary_url": stream.origin.url,
+        "failover_urls": list(stream.failover_urls),
+        "user_agent": stream.user_agent,
+    }
+    transcode = stream.transcode
+    if transcode is None:
+        kind = "hls" if _path(stream.origin.url).endswith(".m3u8") else "direct"
+        endpoint = f"/hls/{stream.id}/playlist.m3u8" if kind == "hls" else stream.endpoint
+        body |= {"stream_type": kind, "stream_endpoint": endpoint, "playlist_url": endpoint}
+        body |= {"direct_url": endpoint, "message": f"Stream created successfully ({kind})"}
+    else:
+        is_hls = stream.kind is Kind.TRANSCODE_HLS
+        form = "HLS output" if is_hls else f"direct {transcode.container.upper()} pipe"
+        body |= {
+            "stream_type": "transcoded",
+            "stream_endpoint": stream.endpoint,
+            "playlist_url": stream.endpoint if is_hls else None,
+            "direct_url": stream.endpoint,
+            "format": transcode.container,
+            "profile": transcode.profile,
+            "profile_variables": dict(transcode.variables),
+            "ffmpeg_args": list(transcode.arguments),
+            "message": f"Transcoded stream created successfully ({form})",
+        }
+    if metadata is not None:
+        body["metadata"] = dict(metadata)
+    return body
+
+
+def _path(url: str) -> str:
+    return url.partition("#")[0].partition("?")[0].lower()
+
+
+def stream_json(snapshot: StreamSnapshot) -> dict[str, object]:
+    """One row of ``GET /streams``."""
+    stream, run = snapshot.stream, snapshot.run
+    media = dict(run.media_info) if run else {}
+    if run and run.bitrate:
+        media["bitrate_kbps"] = round(run.bitrate / 1000)
+    transcoded = stream.transcode is not None
+    return {
+        "stream_id": stream.id,
+        "original_url": stream.origin.url,
+        "current_url": stream.origin.url,
+        "user_agent": stream.user_agent,
+        "client_count": snapshot.clients,
+        "total_bytes_served": snapshot.bytes_served,
+        "total_segments_served": snapshot.segments_served,
+        "error_count": snapshot.errors,
+        "is_active": True,
+        "has_failover": bool(stream.failover_urls or stream.failover_resolver_url),
+        "failover_urls": list(stream.failover_urls),
+        "failover_resolver_url": stream.failover_resolver_url,
+        "current_failover_index": 0,
+        "failover_attempts": 0,
+        "last_failover_time": None,
+        "stream_type": "Transcoding" if transcoded else "Live Continuous",
+        "created_at": moment(stream.created_at),
+        "last_access": moment(snapshot.last_access),
+        "metadata": dict(stream.metadata),
+        "headers": dict(stream.headers),
+        "media_info": {} if transcoded else media,
+        "output_media_info": media if transcoded else {},
+        "state": run.state if run else State.CLOSED,
+        "endpoint": stream.endpoint,
+    }
+
+
+def client_json(snapshot: ClientSnapshot) -> dict[str, object]:
+    """One client of a stream."""
+    client = snapshot.client
+    return {
+        "client_id": client.id,
+        "stream_id": client.stream_id,
+        "user_agent": client.user_agent,
+        "ip_address": client.ip_address,
+        "username": client.username,
+        "bytes_served": snapshot.bytes_served,
+        "segments_served": snapshot.segments_served,
+        "created_at": moment(client.created_at),
+        "last_access": moment(snapshot.last_access),
+        "is_connected": True,
+    }

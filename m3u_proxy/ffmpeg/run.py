@@ -128,6 +128,7 @@ class Run:
         child, self._child = self._child, None
         if child is None:
             return
+        child.close_stdin()  # FFmpeg notices SIGTERM only when its read returns
         try:
             exit_ = await child.stop(self._kit.term_kill)
             self._count(exit_)

@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 
 from m3u_proxy.errors import Closed, ProxyError, UpstreamError
-from m3u_proxy.media.mpegts import Batch, NotMedia, Point, Programme, Scanner
+from m3u_proxy.media.mpegts import Batch, NotMedia, Point
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
 from m3u_proxy.pool.fanout import Fanout
+from m3u_proxy.pool.intake import Intake
 from m3u_proxy.pool.outlet import Outlet
-from m3u_proxy.pool.ring import Ring, seam
+from m3u_proxy.pool.ring import Ring
 from m3u_proxy.pool.sinks import PipeSink
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.upstream.failover import Attempts
@@ -32,9 +33,6 @@ SHORTEST_PULSE = 0.04
 LONGEST_PULSE = 0.2
 PULSE_PER_VIEWER = 0.0005
 """A chunk's age grows with the audience: few viewers get low latency, many get few and large writes."""
-KEYFRAME_PATIENCE = 3.0
-"""Seconds a new connection may take to show a random-access point before it is played without one."""
-HELD_LIMIT = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,34 +42,6 @@ class RelayLimits:
     ring: int = 16 * 1024 * 1024
     queue: int = 1024 * 1024
     reconnect: float = 30.0
-
-
-class Gate:
-    """Holds back a new connection until a picture can start, so that every timeline begins with one.
-
-    What comes before the first random-access point is dropped. After ``KEYFRAME_PATIENCE`` seconds or
-    ``HELD_LIMIT`` bytes without a point everything held is let through: such a source plays as it is.
-    """
-
-    def __init__(self, now: float) -> None:
-        self._deadline = now + KEYFRAME_PATIENCE
-        self._held = bytearray()
-        self.is_open = False
-
-    def pass_(self, batch: Batch, now: float) -> Batch | None:
-        """What may go on to the viewers; ``None`` while nothing may."""
-        if self.is_open:
-            return batch
-        if batch.points:
-            self.is_open = True
-            cut = batch.points[0].offset
-            points = tuple(Point(point.offset - cut, point.psi) for point in batch.points)
-            return Batch(batch.data[cut:], points)
-        self._held += batch.data
-        if now < self._deadline and len(self._held) < HELD_LIMIT:
-            return None
-        self.is_open = True
-        return Batch(bytes(self._held), ())
 
 
 class Rate:
@@ -117,12 +87,11 @@ class Relay:
         self.connected = False
         self._open_source = open_source
         self._tally = tally
-        self._scanner = Scanner()
+        self._intake = Intake()
         self._ring = Ring(limits.ring)
-        self._fanout = Fanout(self._ring, self._tables, queue=limits.queue, tally=tally)
+        self._fanout = Fanout(self._ring, self._intake.tables, queue=limits.queue, tally=tally)
         self._attempts = Attempts(limits.reconnect)
         self._rate = Rate()
-        self._gate = Gate(0.0)
         self._parts: list[bytes] = []
         self._points: list[Point] = []
         self._size = 0
@@ -206,42 +175,29 @@ class Relay:
         raise AssertionError("a source ends by raising")
 
     async def _read(self, source: Source) -> None:
-        self._scanner.reset()
-        self._gate = Gate(monotonic())
+        self._intake.connect(monotonic())
         while True:
             piece = await source.read()
             self.bytes_in += len(piece)
             self._tally.bytes_in[self.kind] += len(piece)
+            now = monotonic()
             try:
-                batch = self._scanner.feed(piece)
+                batch = self._intake.feed(piece, now)
             except NotMedia as error:
                 raise UpstreamError("not_media", f"The source sent no MPEG-TS: {error}") from error
-            self._take(batch)
+            self._take(batch, now)
 
-    def _take(self, batch: Batch) -> None:
-        now = monotonic()
+    def _take(self, batch: Batch, now: float) -> None:
         self._rate.mark(now, self.bytes_in)
-        was_open = self._gate.is_open
-        passed = self._gate.pass_(batch, now)
-        if passed is not None and passed.data:
+        if batch.data:
             self._attempts.alive(now)
-            if not was_open:
-                passed = self._seam(passed)
-                self._enter(State.LIVE)
-            self._points.extend(Point(point.offset + self._size, point.psi) for point in passed.points)
-            self._parts.append(passed.data)
-            self._size += len(passed.data)
+            self._enter(State.LIVE)
+            self._points.extend(Point(point.offset + self._size, point.psi) for point in batch.points)
+            self._parts.append(batch.data)
+            self._size += len(batch.data)
             self._schedule()
-        if self._scanner.programme is not None or self._ring.next:
+        if self._intake.programme is not None or self._ring.next:
             self._ready.set()
-
-    def _seam(self, batch: Batch) -> Batch:
-        """Put fresh tables and a flagged break in front, when an earlier connection was played before."""
-        if not self._ring.next:
-            return batch
-        psi, pids = self._tables()
-        head = seam(batch.points[0].psi if batch.points else psi, pids, [batch.data])
-        return Batch(head + batch.data, tuple(Point(p.offset + len(head), p.psi) for p in batch.points))
 
     def _schedule(self) -> None:
         if self._size >= CHUNK or not self._ring.next:
@@ -263,13 +219,6 @@ class Relay:
         self._ready.set()
         self._fanout.pulse()
 
-    def _tables(self) -> tuple[bytes, Collection[int]]:
-        programme = self._scanner.programme
-        if programme is None:
-            return self._scanner.psi, ()
-        streams = [stream.pid for stream in programme.streams]
-        return self._scanner.psi, (0, programme.pmt_pid, *streams)
-
     def _fail(self, error: ProxyError) -> None:
         self.error = error
         self._enter(State.FAILED)
@@ -286,7 +235,6 @@ class Relay:
 
     def snapshot(self) -> RunSnapshot:
         """The relay now."""
-        programme = self._scanner.programme
         return RunSnapshot(
             key=self.key.digest,
             kind=self.kind,
@@ -295,20 +243,10 @@ class Relay:
             bytes_in=self.bytes_in,
             bitrate=self._rate.read(monotonic(), self.bytes_in),
             skips=self._fanout.skips,
-            media_info=_media_info(programme) if programme else {},
+            media_info=self._intake.media_info(),
             upstream_connected=self.connected,
             ffmpeg_pid=None,
         )
-
-
-def _media_info(programme: Programme) -> dict[str, object]:
-    """What the tables say about the programme."""
-    info: dict[str, object] = {"container": "mpegts"}
-    for kind in ("video", "audio"):
-        stream = programme.first(kind)
-        if stream is not None:
-            info[f"{kind}_codec"] = stream.codec
-    return info
 
 
 class Tap:

@@ -1,0 +1,131 @@
+"""From the bytes of one connection after another to one stream of chunks a viewer can follow. Pure.
+
+Each connection begins where a picture can start; where it follows an earlier one, the break is flagged.
+"""
+
+from __future__ import annotations
+
+from m3u_proxy.media.mpegts import Batch, Point, Programme, Scanner, counters_at, discontinuity
+from m3u_proxy.media.psi import PAT_PID
+
+KEYFRAME_PATIENCE = 3.0
+"""Seconds a new connection may take to show a random-access point before it is played without one."""
+HELD_LIMIT = 8 * 1024 * 1024
+"""Bytes held back meanwhile."""
+FLAG_PATIENCE = 10.0
+"""Seconds after a seam in which the first packet of a PID is still flagged; rare tables come that seldom."""
+PSI_PIDS = 2
+"""PAT and PMT."""
+DVB_PIDS = (0x10, 0x11, 0x12, 0x14)
+"""NIT, SDT, EIT and TDT (ETSI EN 300 468 table 1): they may be there although no PMT names them."""
+
+
+class Gate:
+    """Holds back a new connection until a picture can start, so that every timeline begins with one.
+
+    What comes before the first random-access point is dropped. After ``KEYFRAME_PATIENCE`` seconds or
+    ``HELD_LIMIT`` bytes without a point everything held is let through: such a source plays as it is.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._deadline = now + KEYFRAME_PATIENCE
+        self._held = bytearray()
+        self.is_open = False
+
+    def pass_(self, batch: Batch, now: float) -> Batch:
+        """What may go on to the viewers; nothing while the gate is closed."""
+        if self.is_open:
+            return batch
+        if batch.points:
+            self.is_open = True
+            cut = batch.points[0].offset
+            points = tuple(Point(point.offset - cut, point.psi) for point in batch.points)
+            return Batch(batch.data[cut:], points)
+        self._held += batch.data
+        if now < self._deadline and len(self._held) < HELD_LIMIT:
+            return Batch(b"", ())
+        self.is_open = True
+        return Batch(bytes(self._held), ())
+
+
+class Intake:
+    """Aligns, gates and joins. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._scanner = Scanner()
+        self._gate = Gate(0.0)
+        self._began = False
+        self._unflagged: set[int] = set()
+        self._flag_until = 0.0
+
+    @property
+    def programme(self) -> Programme | None:
+        """What the tables say; ``None`` until they have come."""
+        return self._scanner.programme
+
+    def connect(self, now: float) -> None:
+        """A new connection follows."""
+        self._scanner.reset()
+        self._gate = Gate(now)
+
+    def feed(self, piece: bytes, now: float) -> Batch:
+        """Whole packets that may go on to viewers, possibly none. Raises ``NotMedia``."""
+        was_open = self._gate.is_open
+        batch = self._gate.pass_(self._scanner.feed(piece), now)
+        if not batch.data:
+            return batch
+        if not was_open:
+            batch = self._seam(batch, now)
+            self._began = True
+        elif self._unflagged:
+            batch = _prepend(self._flags(batch.data, now), batch)
+        return batch
+
+    def tables(self) -> tuple[bytes, tuple[int, ...]]:
+        """PAT and PMT in force, and the PIDs of the programme: those of the two tables first."""
+        programme = self._scanner.programme
+        if programme is None:
+            return self._scanner.psi, ()
+        streams = [stream.pid for stream in programme.streams]
+        return self._scanner.psi, (PAT_PID, programme.pmt_pid, programme.pcr_pid, *streams, *DVB_PIDS)
+
+    def _seam(self, batch: Batch, now: float) -> Batch:
+        """Put the tables in front again, and flag the break for everybody who was sent something before.
+
+        On a first connection those are viewers who waited for the keyframe with nothing but older tables.
+        """
+        psi, pids = self.tables()
+        self._unflagged = set(pids if self._began else pids[:PSI_PIDS])
+        self._flag_until = now + FLAG_PATIENCE
+        psi = batch.points[0].psi if batch.points else psi
+        return _prepend(self._flags(psi + batch.data, now) + psi, batch)
+
+    def _flags(self, data: bytes, now: float) -> bytes:
+        """A flagged discontinuity for each PID that needs one and comes in ``data`` for the first time.
+
+        ISO/IEC 13818-1 §2.4.3.5: the indicator excuses the break in the continuity counters.
+        """
+        found = counters_at(data, self._unflagged)
+        self._unflagged -= found.keys()
+        if now > self._flag_until:
+            self._unflagged.clear()
+        return discontinuity(found)
+
+    def media_info(self) -> dict[str, object]:
+        """Container and codecs, as far as the tables name them."""
+        programme = self._scanner.programme
+        if programme is None:
+            return {}
+        info: dict[str, object] = {"container": "mpegts"}
+        for kind in ("video", "audio"):
+            stream = programme.first(kind)
+            if stream is not None:
+                info[f"{kind}_codec"] = stream.codec
+        return info
+
+
+def _prepend(head: bytes, batch: Batch) -> Batch:
+    """``batch`` with whole packets in front."""
+    if not head:
+        return batch
+    return Batch(head + batch.data, tuple(Point(p.offset + len(head), p.psi) for p in batch.points))

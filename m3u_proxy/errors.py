@@ -7,6 +7,8 @@ holds a URL, a header value or a local path.
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class ProxyError(Exception):
     """Root of everything this program raises on purpose."""
@@ -17,6 +19,12 @@ class ProxyError(Exception):
         self.reason = reason
         self.retry_after = retry_after
         """Seconds after which asking again makes sense; ``None`` when it never does by itself."""
+
+    def again(self) -> Self:
+        """A copy to raise for another waiter: one that was raised keeps the frames it passed alive."""
+        twin = type(self).__new__(type(self), *self.args)
+        twin.__dict__.update(self.__dict__)
+        return twin
 
 
 class StartError(ProxyError):

@@ -24,6 +24,8 @@ LOOK_INTERVAL = 0.1
 """Seconds between two looks into the directory; a look costs a thread hop and one small read."""
 STALL_FLOOR = 10.0
 STALL_SEGMENTS = 3
+HOLLOW_PATIENCE = 1.5
+"""Seconds an empty file is forgiven: on a full disk FFmpeg goes on and says nothing."""
 INPUT_PAUSE = 1.0
 """Seconds without input after which FFmpeg's clock stops."""
 
@@ -72,6 +74,7 @@ class HlsWriter:
         self.bytes_out = 0
         self._output = output
         self._feed = feed
+        self._kit = kit
         self._claim = claim
         self._admit = admit
         self._run = Run(kit, feed, self.kind, key.digest)
@@ -90,7 +93,7 @@ class HlsWriter:
         """Wait for the first finished segment; raises the error of a writer that failed."""
         await self._ready.wait()
         if self.error is not None:
-            raise self.error
+            raise self.error.again()
 
     async def run(self, after: asyncio.Task[None] | None = None) -> None:
         """Write until cancelled or lost; begins when ``after``, an earlier writer's closing, has ended."""
@@ -128,6 +131,9 @@ class HlsWriter:
             if delivery is not None:
                 self._take(delivery)
             sent = self._run.tap.sent if self._run.tap else 0
+            if health.is_hollow(monotonic(), hollow=shelf.hollow):
+                self._kit.ledger.write_errors["empty_output"] += 1
+                raise Unavailable("FFmpeg writes empty files", reason="write_error", retry_after=5.0)
             if not health.look(monotonic(), fed=sent, delivered=delivery is not None):
                 raise Unavailable("FFmpeg makes no progress", reason="stall", retry_after=5.0)
 
@@ -176,6 +182,7 @@ class Health:
     def __init__(self, limit: float, now: float) -> None:
         self._limit = limit
         self._fed = 0
+        self._hollow_since: float | None = None
         self._fed_at = self._looked_at = self._delivered_at = now
 
     def look(self, now: float, *, fed: int, delivered: bool) -> bool:
@@ -188,6 +195,14 @@ class Health:
             self._delivered_at += now - self._looked_at  # FFmpeg is not to blame for a silent source
         self._looked_at = now
         return now - self._delivered_at <= self._limit
+
+    def is_hollow(self, now: float, *, hollow: bool) -> bool:
+        """Whether empty files have been there for longer than is forgiven."""
+        if not hollow:
+            self._hollow_since = None
+        elif self._hollow_since is None:
+            self._hollow_since = now
+        return self._hollow_since is not None and now - self._hollow_since > HOLLOW_PATIENCE
 
 
 async def uncut(work: Coroutine[object, object, T]) -> T:

@@ -54,6 +54,8 @@ class Shelf:
         self._timeline = timeline
         self._known_map: str | None = None
         self._opened: list[Segment] = []
+        self.hollow = False
+        """Whether the last look met an empty playlist or an empty segment where one with content is due."""
 
     def look(self) -> Delivery | None:
         """New finished segments since the last look, or ``None``. Blocking.
@@ -62,6 +64,7 @@ class Shelf:
         disk FFmpeg goes on and says nothing.
         """
         raw = self._claim.read(PLAYLIST, PLAYLIST_LIMIT)
+        self.hollow = raw == b""
         if not raw:
             return None
         try:
@@ -94,6 +97,7 @@ class Shelf:
         size = os.fstat(fd).st_size
         if size == 0:
             os.close(fd)
+            self.hollow = True
             return None
         segment = Segment(name, size, fd)
         self._opened = [one for one in self._opened if one.fd >= 0]

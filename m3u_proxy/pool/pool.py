@@ -105,8 +105,9 @@ class Pool:
     def _refuse(self, key: StreamKey) -> None:
         refusal = self._refusals.get(key)
         if refusal is not None and monotonic() < refusal.until:
-            refusal.error.retry_after = max(1.0, refusal.until - monotonic())
-            raise refusal.error
+            error = refusal.error.again()
+            error.retry_after = max(1.0, refusal.until - monotonic())
+            raise error
 
     def _on_end(self, entry: Entry) -> None:
         """An entry's life is over; it may have been closed by us, or have failed by itself."""

@@ -111,7 +111,7 @@ class Relay:
         """Wait until there is something to send; raises the error of a relay that failed."""
         await self._ready.wait()
         if self.error is not None:
-            raise self.error
+            raise self.error.again()
 
     def attach(self, outlet: Outlet) -> None:
         """Add a viewer, starting at the newest random-access point."""

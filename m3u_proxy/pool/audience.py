@@ -70,16 +70,13 @@ class Audience:
         When it returns the upstream socket is closed and the counts have dropped. Raises ``NotFound``.
         """
         record = self.catalog.find(stream_id)
-        entry = self.pool.find(record.stream)
         for viewer in self.viewers.of(stream_id):
             self.leave(viewer, reason)
             viewer.end(reason)
         self._tell_stopped(record, reason)
         self.catalog.remove(stream_id)
         self.pool.forgive(record.stream)
-        if entry is not None:
-            entry.streams.discard(stream_id)
-            await self.pool.close(self.pool.unused(entry))
+        await self.pool.give_up(record.stream)
 
     # -- viewers ----------------------------------------------------------------------------------------
 

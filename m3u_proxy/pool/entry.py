@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
-from m3u_proxy.errors import ProxyError
+from m3u_proxy.errors import ProxyError, Unavailable
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
 
 log = logging.getLogger(__name__)
@@ -50,11 +50,17 @@ class Entry:
         self.streams: set[str] = set()
         """Ids of the definitions that have used it."""
         self._task: asyncio.Task[None] | None = None
+        self._crash: ProxyError | None = None
         if upstream is not None:
             upstream.hold()
 
     def __repr__(self) -> str:
         return f"<Entry {self.thing!r} leases={self.leases}>"
+
+    @property
+    def failure(self) -> ProxyError | None:
+        """Why its life ended by itself; ``None`` while it lives, or when it was ended."""
+        return self.thing.error if self.thing.state is State.FAILED else self._crash
 
     def start(self, after: asyncio.Task[None] | None, on_end: Callable[[Entry], None]) -> None:
         """Begin its life; ``on_end`` is called once it is over, for whatever reason."""
@@ -67,6 +73,7 @@ class Entry:
             await self.thing.run(after)
         except Exception:
             log.exception("%r crashed", self.thing)
+            self._crash = Unavailable("Internal error", reason="crash")
 
     def hold(self) -> None:
         """One more holder."""

@@ -14,7 +14,7 @@ from time import monotonic
 
 from m3u_proxy.errors import ProxyError, Unavailable
 from m3u_proxy.ffmpeg.transcoder import Transcoder
-from m3u_proxy.model import Kind, Origin, RunSnapshot, State, Stream, StreamKey
+from m3u_proxy.model import Kind, Origin, RunSnapshot, Stream, StreamKey
 from m3u_proxy.pool.entry import Entry, Running
 from m3u_proxy.pool.relay import Relay, RelayLimits
 from m3u_proxy.pool.tally import Tally
@@ -23,6 +23,8 @@ from m3u_proxy.upstream.source import Source
 FIRST_REFUSAL = 2.0
 LONGEST_REFUSAL = 30.0
 """Seconds for which a failed thing is answered from memory; doubled with every failure in a row."""
+DOUBLINGS = 5
+"""After so many the longest is reached."""
 
 
 @dataclass(slots=True)
@@ -113,17 +115,15 @@ class Pool:
         """An entry's life is over; it may have been closed by us, or have failed by itself."""
         if entry.upstream is not None:
             entry.upstream.release(idle_for=self._grace)  # it had its grace already
-        thing = entry.thing
-        if self._entries.get(thing.key) is entry:
-            del self._entries[thing.key]
-        if thing.state is State.FAILED and thing.error is not None:
-            self._remember(entry, thing.error)
+        self._take_out(entry)
+        if entry.failure is not None:
+            self._remember(entry, entry.failure)
 
     def _remember(self, entry: Entry, error: ProxyError) -> None:
         key, now = entry.thing.key, monotonic()
         known = self._refusals.get(key)
         failures = 1 if known is None or entry.thing.is_warm else known.failures + 1
-        pause = min(FIRST_REFUSAL * 2 ** (failures - 1), LONGEST_REFUSAL)
+        pause = min(FIRST_REFUSAL * 2 ** min(failures - 1, DOUBLINGS), LONGEST_REFUSAL)
         self._refusals[key] = Refusal(error, failures, now + pause)
         self.on_failure(entry.streams, error)
 
@@ -139,19 +139,38 @@ class Pool:
                 found.append(upstream)
         return found
 
-    async def close(self, entries: list[Entry]) -> None:
-        tasks = [self._begin_close(entry) for entry in entries]
-        if tasks:
-            await asyncio.wait(tasks)
+    async def give_up(self, stream: Stream) -> None:
+        """End what runs behind a stream unless somebody holds it; what was closing anyway is waited for."""
+        keys = {stream.key, stream.origin.key}
+        entries = [self._entries[key] for key in keys if key in self._entries]
+        for entry in entries:
+            entry.streams.discard(stream.id)
+        for entry in self.unused(*entries):
+            self._begin_close(entry)
+        closing = [self._closing[key] for key in keys if key in self._closing]
+        if closing:
+            await asyncio.wait(closing)
 
-    def _begin_close(self, entry: Entry) -> asyncio.Task[None]:
+    def _begin_close(self, entry: Entry) -> None:
         """Take the entry out of the table now and end it in a task of its own."""
         key = entry.thing.key
-        self._entries.pop(key, None)
-        task = asyncio.get_running_loop().create_task(entry.aclose(), name=f"close-{key.digest}")
+        self._take_out(entry)
+        closing = self._close(entry, self._closing.get(key))
+        task = asyncio.get_running_loop().create_task(closing, name=f"close-{key.digest}")
         self._closing[key] = task
         task.add_done_callback(lambda done: self._closed(key, done))
-        return task
+
+    @staticmethod
+    async def _close(entry: Entry, before: asyncio.Task[None] | None) -> None:
+        """End the entry; not over before the one that it was itself waiting for."""
+        await entry.aclose()
+        if before is not None:
+            await asyncio.wait([before])
+
+    def _take_out(self, entry: Entry) -> None:
+        key = entry.thing.key
+        if self._entries.get(key) is entry:  # or it has a successor already
+            del self._entries[key]
 
     def _closed(self, key: StreamKey, task: asyncio.Task[None]) -> None:
         if self._closing.get(key) is task:
@@ -181,6 +200,7 @@ class Pool:
 
     async def aclose(self) -> None:
         """End everything; no task, process or socket of the pool is left."""
-        await self.close(list(self._entries.values()))
+        for entry in list(self._entries.values()):
+            self._begin_close(entry)
         if self._closing:
             await asyncio.wait(list(self._closing.values()))

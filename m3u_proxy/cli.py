@@ -89,9 +89,9 @@ async def _demo(daemon: Daemon) -> AsyncIterator[None]:
         return
     async with DemoSource(ffmpeg.path, ffmpeg.encoders, daemon.kit.confinement) as source:
         daemon.judge.allow(*source.address)
-        plain = StreamRequest(url=source.url, metadata={"title": "Demo channel"}, permanent=True)
+        plain = StreamRequest(url=source.url, metadata=_title("Demo channel"), permanent=True)
         hls = TranscodeRequest(
-            url=source.url, profile=DEMO_TEMPLATE, metadata={"title": "Demo channel, HLS"}, permanent=True
+            url=source.url, profile=DEMO_TEMPLATE, metadata=_title("Demo channel, HLS"), permanent=True
         )
         streams = [
             context.audience.define(plain_stream(context, plain)),
@@ -103,3 +103,8 @@ async def _demo(daemon: Daemon) -> AsyncIterator[None]:
         sys.stdout.write("\n".join([*lines, "", ""]))
         sys.stdout.flush()
         yield
+
+
+def _title(title: str) -> dict[str, str]:
+    """Metadata of a demo stream; the page starts one that says ``demo`` by itself."""
+    return {"title": title, "demo": "true"}

@@ -159,6 +159,13 @@ class HlsWriter:
     def _who(self) -> dict[str, str]:
         return {"stream": self.key.digest}
 
+    def _bitrate(self) -> float:
+        """Bits per second of the segments in the playlist."""
+        listed = [(entry.duration, self.files.get(entry.number)) for entry in self.timeline.listed()]
+        seconds = sum(duration for duration, segment in listed if segment)
+        size = sum(segment.size for _, segment in listed if segment)
+        return size * 8 / seconds if seconds else 0.0
+
     def snapshot(self) -> RunSnapshot:
         """The writer now; ``bytes_in`` is what FFmpeg was fed."""
         tap = self._run.tap
@@ -168,7 +175,7 @@ class HlsWriter:
             state=self.state,
             reason=self.error.reason if self.error else None,
             bytes_in=tap.sent if tap else 0,
-            bitrate=0.0,
+            bitrate=self._bitrate(),
             skips=0,
             media_info={},
             upstream_connected=False,

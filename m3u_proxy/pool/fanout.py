@@ -50,12 +50,18 @@ class Fanout:
         return len(self._outlets)
 
     def attach(self, outlet: Outlet) -> None:
-        """Start a viewer at the newest random-access point; at the live edge while there is none."""
+        """Start a viewer at the newest random-access point; at the live edge while there is none.
+
+        Before the first chunk nothing is written: that chunk begins with the tables itself.
+        """
+        self._outlets[outlet] = None
+        if not self._ring.next:
+            outlet.number = 0
+            return
         psi, _ = self._tables()
         preface, outlet.number = self._ring.join(psi)
         if preface:
             outlet.write(preface)
-        self._outlets[outlet] = None
         self._advance(outlet)
 
     def detach(self, outlet: Outlet) -> None:

@@ -14,8 +14,6 @@ HELD_LIMIT = 8 * 1024 * 1024
 """Bytes held back meanwhile."""
 FLAG_PATIENCE = 10.0
 """Seconds after a seam in which the first packet of a PID is still flagged; rare tables come that seldom."""
-PSI_PIDS = 2
-"""PAT and PMT."""
 DVB_PIDS = (0x10, 0x11, 0x12, 0x14)
 """NIT, SDT, EIT and TDT (ETSI EN 300 468 table 1): they may be there although no PMT names them."""
 
@@ -82,7 +80,7 @@ class Intake:
         return batch
 
     def tables(self) -> tuple[bytes, tuple[int, ...]]:
-        """PAT and PMT in force, and the PIDs of the programme: those of the two tables first."""
+        """PAT and PMT in force, and the PIDs of the programme."""
         programme = self._scanner.programme
         if programme is None:
             return self._scanner.psi, ()
@@ -90,14 +88,11 @@ class Intake:
         return self._scanner.psi, (PAT_PID, programme.pmt_pid, programme.pcr_pid, *streams, *DVB_PIDS)
 
     def _seam(self, batch: Batch, now: float) -> Batch:
-        """Put the tables in front again, and flag the break for everybody who was sent something before.
-
-        On a first connection those are viewers who waited for the keyframe with nothing but older tables.
-        """
+        """Put the tables in front; where an earlier connection was played before, flag the break as well."""
         psi, pids = self.tables()
-        self._unflagged = set(pids if self._began else pids[:PSI_PIDS])
-        self._flag_until = now + FLAG_PATIENCE
         psi = batch.points[0].psi if batch.points else psi
+        self._unflagged = set(pids) if self._began else set()
+        self._flag_until = now + FLAG_PATIENCE
         return _prepend(self._flags(psi + batch.data, now) + psi, batch)
 
     def _flags(self, data: bytes, now: float) -> bytes:

@@ -15,7 +15,7 @@ WATCH_INTERVAL = 2.0
 class Outlet:
     """One viewer's way out, and its cursor into a ring. ``ended`` says why it was cut, once it is."""
 
-    __slots__ = ("_acked", "ended", "moved_at", "number", "on_dead", "sent", "sink", "skips")
+    __slots__ = ("_acked", "ended", "moved_at", "number", "on_dead", "on_first", "sent", "sink", "skips")
 
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
@@ -25,12 +25,16 @@ class Outlet:
         self.moved_at = monotonic()
         """Monotonic time at which its peer last took something, or had taken everything."""
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.on_first: Callable[[], None] = lambda: None
+        """Called when its first byte is sent."""
         self.on_dead: Callable[[], None] = lambda: None
         """Called when its peer was found dead or paused for too long: nothing more can be delivered."""
         self._acked = 0
 
     def write(self, data: bytes) -> None:
         """Send and count."""
+        if not self.sent:
+            self.on_first()
         self.sink.write(data)
         self.sent += len(data)
 

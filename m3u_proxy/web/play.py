@@ -68,8 +68,8 @@ async def stream(request: web.Request) -> web.StreamResponse:
         await response.prepare(request)
         outlet = _way_out(context, request, viewer)
         try:
+            outlet.on_first = lambda: context.first_byte(definition.kind, warm, monotonic() - began)
             relay.attach(outlet)
-            context.first_byte(definition.kind, warm, monotonic() - began)
             reason = await outlet.ended
         finally:
             relay.detach(outlet)

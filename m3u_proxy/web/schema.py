@@ -192,6 +192,7 @@ def stream_json(snapshot: StreamSnapshot) -> dict[str, object]:
         "output_media_info": media if transcoded else {},
         "state": run.state if run else State.CLOSED,
         "endpoint": stream.endpoint,
+        "permanent": stream.permanent,
     }
 
 

@@ -188,7 +188,7 @@ function render(streams) {
   show("empty", streams.length === 0);
   $("example").textContent = example();
   show("token-form", false);
-  const first = streams.find((stream) => stream.permanent && isHls(stream));
+  const first = streams.find((stream) => stream.metadata.demo && isHls(stream));
   const gone = player.failures && !listed.has(player.stream.stream_id); // the daemon was started anew
   if (first && (gone || !started)) play(first);
 }

@@ -18,10 +18,10 @@ CRASH_WINDOW = 60.0
 
 
 class Background:
-    """``async with Background() as background: background.keep("sweeper", pool.run)``.
+    """``async with Background() as background: background.keep("sweeper", audience.run)``.
 
-    A task that raises is logged once and started again after 1, 2, 4 … at most 30 s. On exit all of them are
-    cancelled and awaited.
+    A task that raises is logged once and started again after 1, 2, 4 … at most 30 s; after 1 s again when it
+    had run for a minute. On exit all of them are cancelled and awaited.
     """
 
     def __init__(self) -> None:
@@ -53,10 +53,13 @@ class Background:
     async def _keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         pause = FIRST_PAUSE
         while True:
+            began = monotonic()
             try:
                 await work()
                 return
             except Exception:
+                if monotonic() - began >= CRASH_WINDOW:
+                    pause = FIRST_PAUSE
                 log.exception("task %s crashed; it starts again in %.0f s", name, pause)
                 self.crashes[name] += 1
                 self._recent.append(monotonic())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-
+from math import floor, isfinite
 
 MAP = -1
 
@@ -42,7 +42,15 @@ class Written:
 
 def parse(text: str) -> Written:
     """Read the media playlist that FFmpeg's ``hls`` muxer writes; raises ``BadPlaylist``."""
-    lines = text.splitlines()
+    try:
+        return _parse(text.splitlines())
+    except BadPlaylist:
+        raise
+    except ValueError as error:
+        raise BadPlaylist(str(error)) from None
+
+
+def _parse(lines: list[str]) -> Written:
     if not lines or lines[0] != "#EXTM3U":
         raise BadPlaylist("no #EXTM3U")
     number, map_name = 0, None
@@ -57,6 +65,8 @@ def parse(text: str) -> Written:
                 number = int(value)
             case "#EXTINF":
                 duration = float(value.split(",", 1)[0])
+                if not isfinite(duration) or duration < 0:
+                    raise BadPlaylist("a duration that is none")
             case "#EXT-X-DISCONTINUITY":
                 discontinuity = True
             case "#EXT-X-PROGRAM-DATE-TIME":
@@ -73,6 +83,11 @@ def parse(text: str) -> Written:
     return Written(tuple(entries), map_name)
 
 
+def _nearest(seconds: float) -> int:
+    """The nearest integer, halves upwards: what RFC 8216 §4.3.3.1 compares the target duration with."""
+    return floor(seconds + 0.5)
+
+
 class Timeline:
     """Segments in order, the last ``window`` of them listed, ``extra`` more still served.
 
@@ -82,7 +97,7 @@ class Timeline:
     def __init__(self, window: int, extra: int, target: float) -> None:
         self._window = window
         self._extra = extra
-        self._target = max(1, round(target))
+        self._target = max(1, _nearest(target))
         self._entries: deque[Entry] = deque()
         self._discontinuities = 0
         self._base = 0
@@ -104,15 +119,24 @@ class Timeline:
         return self._target
 
     def missing(self, written: Written) -> list[Entry]:
-        """Segments of FFmpeg's playlist that are not here yet, numbered as we number them."""
+        """Segments of FFmpeg's playlist that are not here yet, numbered as we number them.
+
+        Where FFmpeg has dropped some that never came here, our numbers go on without a gap (RFC 8216 §3) and
+        the seam is marked.
+        """
         fresh = [entry for entry in written.entries if entry.number > self._last]
+        if fresh and self._entries:
+            lost = fresh[0].number - self._last - 1
+            self._base -= lost
+            self._last += lost
+            self._break |= lost > 0
         return [replace(entry, number=entry.number + self._base) for entry in fresh]
 
     def extend(self, entries: Iterable[Entry]) -> list[Entry]:
         """Append what ``missing`` returned; answers the segments that are no longer served."""
         for entry in entries:
             self._last = entry.number - self._base
-            self._target = max(self._target, round(entry.duration))
+            self._target = max(self._target, _nearest(entry.duration))
             self._entries.append(replace(entry, discontinuity=entry.discontinuity or self._break))
             self._break = False
         gone = []

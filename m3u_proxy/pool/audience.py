@@ -26,8 +26,8 @@ from m3u_proxy.pool.viewers import Viewer, ViewerTable
 
 TICK = 0.25
 """Seconds between two sweeps."""
-STOP_AFTER = 3.0
-"""Most seconds from the last viewer's leaving to ``stream_stopped``."""
+STOP_AFTER = 2.5
+"""Seconds from the last viewer's leaving to ``stream_stopped``; with a late sweep still less than 3."""
 TARGETS = 3
 """Target durations for which an HLS viewer may be silent."""
 

@@ -107,6 +107,6 @@ class Catalog:
             if record.listed and idle > (self._idle if record.opened else max(self._idle, NEVER_OPENED)):
                 record.listed = False
                 leaving.append(record)
-            if idle > self._retention:
+            if not record.listed and idle > self._retention:
                 self.remove(record.stream.id)
         return leaving

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import OrderedDict
 
 from m3u_proxy.errors import NotFound
@@ -41,10 +42,17 @@ class SegmentCache:
         return await self._flights.fly(segment, lambda: self._read(segment))
 
     async def _read(self, segment: Segment) -> bytes:
+        # The writer may close its descriptor while the thread reads, and the number then means another file.
         try:
-            data = await asyncio.to_thread(segment.read)
+            own = Segment(segment.name, segment.size, os.dup(segment.fd))
         except OSError as error:
             raise NotFound("Segment expired") from error
+        try:
+            data = await asyncio.to_thread(own.read)
+        except OSError as error:
+            raise NotFound("Segment expired") from error
+        finally:
+            own.close()
         self.fetches += 1
         if segment.fd >= 0:
             segment.data = data

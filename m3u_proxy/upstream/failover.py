@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 30.0
+DOUBLINGS = 5
+"""After so many the longest delay is reached."""
 
 
 @dataclass
@@ -25,11 +27,12 @@ class Attempts:
         self._last_byte = now
         self._failures = 0
 
-    def failed(self, now: float) -> float | None:
-        """Seconds to wait before the next attempt; ``None``: give up."""
+    def failed(self, now: float, retry_after: float = 0.0) -> float | None:
+        """Seconds to wait before the next attempt, at least ``retry_after``; ``None``: give up."""
         if self._last_byte is None:
             return None
-        delay = min(FIRST_DELAY * 2.0**self._failures, LONGEST_DELAY)
+        delay = min(FIRST_DELAY * 2.0 ** min(self._failures, DOUBLINGS), LONGEST_DELAY)
+        delay = max(delay, retry_after)
         self._failures += 1
         if now + delay - self._last_byte > self.budget:
             return None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from m3u_proxy.redact import redact
+from m3u_proxy.redact import MASK, redact
 
 DEPTH = 16
 _SECRET = frozenset({"headers", "cookies"})
@@ -72,7 +73,13 @@ def _explain(error: ValidationError) -> list[dict[str, object]]:
     for item in error.errors(include_url=False, include_context=False):
         where = ["body", *item["loc"]]
         row: dict[str, object] = {"type": item["type"], "loc": where, "msg": item["msg"]}
-        secret = any(part in _SECRET for part in where)
-        row["input"] = "***" if secret else redact(repr(item["input"])[:_SHOWN])
+        row["input"] = MASK if any(part in _SECRET for part in where) else _shown(item["input"])
         rows.append(row)
     return rows
+
+
+def _shown(value: object) -> str:
+    """What may be said of a value; only that it is one of a list or an object, which may hold anything."""
+    if isinstance(value, Mapping):
+        return "{…}"
+    return "[…]" if isinstance(value, list) else redact(repr(value))[:_SHOWN]

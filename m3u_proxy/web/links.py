@@ -41,16 +41,16 @@ class Links:
     def _url(self, writer: HlsWriter, stream_id: str, number: int, name: str) -> str:
         suffix = PurePosixPath(name).suffix
         leaf = "segment.ts" if suffix == ".ts" else "segment"
-        label = f"{writer.nonce}-{number}"
-        token = f"{self._mac(stream_id, label)}-{label}{suffix}"
+        label = f"{writer.nonce}-{number}{suffix}"
+        token = f"{self._mac(stream_id, label)}-{label}"
         return f"{self._root}/hls/{stream_id}/{leaf}?client_id={_CLIENT}&t={token}"
 
     def read(self, stream_id: str, token: str) -> tuple[str, int]:
         """The writer's nonce and the segment's number; raises ``Forged`` for any token not minted here."""
-        mac, _, label = token.partition(".")[0].partition("-")
-        if not compare_digest(mac.encode(), self._mac(stream_id, label).encode()):
+        mac, _, label = token.partition("-")
+        if not token.isascii() or not compare_digest(mac, self._mac(stream_id, label)):
             raise Forged
-        nonce, _, number = label.partition("-")
+        nonce, _, number = label.partition(".")[0].partition("-")
         return nonce, int(number)
 
     def _mac(self, stream_id: str, label: str) -> str:

@@ -89,6 +89,10 @@ def _null_is_empty(value: object) -> object:
     return [] if value is None else value
 
 
+def _null_is_false(value: object) -> object:
+    return False if value is None else value
+
+
 Text = Annotated[str, AfterValidator(_clean)]
 HeaderText = Annotated[str, AfterValidator(_header_value)]
 
@@ -104,16 +108,16 @@ class StreamRequest(BaseModel):
     ] = []
     failover_resolver_url: Text | None = None
     user_agent: HeaderText | None = None
-    metadata: Annotated[dict[str, Text], BeforeValidator(_metadata)] | None = None
+    metadata: Annotated[dict[Text, Text], BeforeValidator(_metadata)] | None = None
     headers: Annotated[dict[str, str], BeforeValidator(_headers)] = {}
-    permanent: bool = False
+    permanent: Annotated[bool, BeforeValidator(_null_is_false)] = False
 
 
 class TranscodeRequest(StreamRequest):
     """Body of ``POST /transcode``."""
 
     profile: Annotated[Text, Field(max_length=TEMPLATE_LIMIT)] | None = None
-    profile_variables: Annotated[dict[str, Text], BeforeValidator(_strings)] = {}
+    profile_variables: Annotated[dict[Text, Text], BeforeValidator(_strings)] = {}
     output_format: Text | None = None
     resolver: Literal["streamlink", "ytdlp"] | None = None
 

@@ -62,7 +62,8 @@ class Fanout:
         preface, outlet.number = self._ring.join(psi)
         if preface:
             outlet.write(preface)
-        self._advance(outlet)
+        if self._advance(outlet):
+            self._come_back()
 
     def detach(self, outlet: Outlet) -> None:
         """Forget a viewer. Idempotent."""
@@ -72,12 +73,16 @@ class Fanout:
         """Cut every viewer and stop the timer. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
+        self._again = self._behind = False
         self._turn.clear()
         for outlet in list(self._outlets):
             outlet.end(reason)
 
     def pulse(self) -> None:
         """A chunk has been added: visit everybody, soon and in slices."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._turn:
             self._again = True
             return
@@ -96,8 +101,10 @@ class Fanout:
             self._again = False
             self._loop.call_soon(self.pulse)
         elif self._behind:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._come_back()
+
+    def _come_back(self) -> None:
+        if self._timer is None:
             self._timer = self._loop.call_later(CATCH_UP, self.pulse)
 
     def _advance(self, outlet: Outlet) -> bool:

@@ -89,8 +89,8 @@ class Intake:
 
     def _seam(self, batch: Batch, now: float) -> Batch:
         """Put the tables in front; where an earlier connection was played before, flag the break as well."""
-        psi, pids = self.tables()
-        psi = batch.points[0].psi if batch.points else psi
+        _, pids = self.tables()
+        psi = batch.points[0].psi if batch.points else b""  # without a point the data holds its own tables
         self._unflagged = set(pids) if self._began else set()
         self._flag_until = now + FLAG_PATIENCE
         return _prepend(self._flags(psi + batch.data, now) + psi, batch)

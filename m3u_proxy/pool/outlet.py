@@ -15,7 +15,18 @@ WATCH_INTERVAL = 2.0
 class Outlet:
     """One viewer's way out, and its cursor into a ring. ``ended`` says why it was cut, once it is."""
 
-    __slots__ = ("_acked", "ended", "moved_at", "number", "on_dead", "on_first", "sent", "sink", "skips")
+    __slots__ = (
+        "_acked",
+        "_owing",
+        "ended",
+        "moved_at",
+        "number",
+        "on_dead",
+        "on_first",
+        "sent",
+        "sink",
+        "skips",
+    )
 
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
@@ -30,6 +41,7 @@ class Outlet:
         self.on_dead: Callable[[], None] = lambda: None
         """Called when its peer was found dead or paused for too long: nothing more can be delivered."""
         self._acked = 0
+        self._owing = False
 
     def write(self, data: bytes) -> None:
         """Send and count."""
@@ -50,7 +62,9 @@ class Outlet:
         if self.sink.pending() == 0 or acked != self._acked:
             self.moved_at = now
         self._acked = acked
-        if peer is not None and peer.is_dead(stuck):
+        # After a source was silent itself, the last ACK is old and the next one on its way.
+        owed, self._owing = self._owing, peer is not None and peer.owes
+        if owed and peer is not None and peer.is_dead(stuck):
             self.end("stuck")
             self.on_dead()
         elif now - self.moved_at >= pause:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from time import monotonic
 
-from m3u_proxy.errors import ProxyError, Unavailable
+from m3u_proxy.errors import ProxyError, Unavailable, UpstreamError
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.model import Kind, Origin, RunSnapshot, Stream, StreamKey
 from m3u_proxy.pool.entry import Entry, Running
@@ -124,6 +124,8 @@ class Pool:
         known = self._refusals.get(key)
         failures = 1 if known is None or entry.thing.is_warm else known.failures + 1
         pause = min(FIRST_REFUSAL * 2 ** min(failures - 1, DOUBLINGS), LONGEST_REFUSAL)
+        if isinstance(error, UpstreamError) and error.status:
+            pause = max(pause, error.retry_after or 0.0)
         self._refusals[key] = Refusal(error, failures, now + pause)
         self.on_failure(entry.streams, error)
 

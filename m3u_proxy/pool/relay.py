@@ -89,7 +89,8 @@ class Relay:
         self._tally = tally
         self._intake = Intake()
         self._ring = Ring(limits.ring)
-        self._fanout = Fanout(self._ring, self._intake.tables, queue=limits.queue, tally=tally)
+        self._edge = self._intake.tables()
+        self._fanout = Fanout(self._ring, lambda: self._edge, queue=limits.queue, tally=tally)
         self._attempts = Attempts(limits.reconnect)
         self._rate = Rate()
         self._parts: list[bytes] = []
@@ -161,7 +162,7 @@ class Relay:
             self.connected = True
             await self._read(source)
         except UpstreamError as error:
-            delay = self._attempts.failed(monotonic())
+            delay = self._attempts.failed(monotonic(), error.retry_after or 0.0 if error.status else 0.0)
             self._tally.upstream_errors[error.reason] += 1
             if delay is None:
                 raise
@@ -213,6 +214,7 @@ class Relay:
         if not self._parts:
             return
         self._ring.append(b"".join(self._parts), self._points)
+        self._edge = self._intake.tables()  # those of a chunk still to come would be ahead of the ring
         self._parts.clear()
         self._points.clear()
         self._size = 0

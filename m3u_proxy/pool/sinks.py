@@ -34,9 +34,14 @@ class Peer(NamedTuple):
     probes: int
     """Window or keep-alive probes sent in a row without an answer."""
 
+    @property
+    def owes(self) -> bool:
+        """Whether an ACK is due; a paused peer still answers probes."""
+        return self.unacknowledged > 0 or self.probes >= 2
+
     def is_dead(self, limit: float) -> bool:
-        """No ACK for ``limit`` seconds although one was due; a paused peer still answers probes."""
-        return self.silent >= limit and (self.unacknowledged > 0 or self.probes >= 2)
+        """No ACK for ``limit`` seconds although one is due now."""
+        return self.owes and self.silent >= limit
 
 
 class Sink(Protocol):

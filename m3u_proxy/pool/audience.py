@@ -202,7 +202,7 @@ class Audience:
 
     def sweep(self, now: float) -> None:
         """Everything whose time is up. No ``await`` in here."""
-        for viewer in self.viewers.silent(now, self._hls_patience):
+        for viewer in self.viewers.silent(now, self._patience, self._hls_patience):
             self.leave(viewer, "timeout")
         for record in self.catalog:
             idle = record.idle_since

@@ -91,7 +91,7 @@ class Ring:
 
 
 def _last_counters(data: bytes) -> dict[int, int]:
-    """The continuity_counter of the last packet of each PID; noted as packets pass, so that jumps are cheap."""
+    """Continuity counter of the last packet of each PID; noted as packets pass, so that jumps are cheap."""
     pids = zip(data[1::PACKET].translate(_LOW_FIVE), data[2::PACKET], strict=False)
     last = dict(zip(pids, data[3::PACKET], strict=False))
     return {high << 8 | low: control & 0x0F for (high, low), control in last.items()}

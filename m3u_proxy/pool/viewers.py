@@ -7,6 +7,7 @@ is here until it has asked for nothing for a while.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from secrets import token_hex
@@ -31,13 +32,30 @@ class Viewer:
     base_bytes: int = 0
     live_bytes: Callable[[], int] = field(default=lambda: 0)
     """Bytes its open response has taken so far; added to ``base_bytes``."""
-    end: Callable[[str], None] = field(default=lambda _: None)
-    """Cut its open response, if it has one."""
+    _cuts: list[Callable[[str], None]] = field(default_factory=list)
+    _ended: str | None = None
 
     @property
     def bytes_served(self) -> int:
         """Bytes handed to this viewer so far."""
         return self.base_bytes + self.live_bytes()
+
+    def end(self, reason: str) -> None:
+        """Cut its open responses, and every one it opens from now on."""
+        self._ended = reason
+        for cut in list(self._cuts):
+            cut(reason)
+
+    @contextmanager
+    def cut_by(self, cut: Callable[[str], None]) -> Iterator[None]:
+        """While a response is open; ``cut`` is called with the reason when this viewer is, or was, ended."""
+        self._cuts.append(cut)
+        if self._ended is not None:
+            cut(self._ended)
+        try:
+            yield
+        finally:
+            self._cuts.remove(cut)
 
     def snapshot(self) -> ClientSnapshot:
         """This viewer now."""
@@ -95,6 +113,7 @@ class ViewerTable:
         self._total -= 1
         return True
 
-    def silent(self, now: float, limit: Callable[[Viewer], float]) -> list[Viewer]:
-        """HLS viewers that have asked for nothing for longer than ``limit`` seconds."""
-        return [one for one in self if one.is_hls and not one.busy and now - one.seen_at > limit(one)]
+    def silent(self, now: float, least: float, limit: Callable[[Viewer], float]) -> list[Viewer]:
+        """HLS viewers silent for longer than ``limit`` seconds, which is never less than ``least``."""
+        quiet = (one for one in self if one.is_hls and not one.busy and now - one.seen_at > least)
+        return [one for one in quiet if now - one.seen_at > limit(one)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from time import monotonic
 
@@ -66,14 +67,13 @@ async def stream(request: web.Request) -> web.StreamResponse:
         response = EndlessResponse(content_type, viewer)
         finish(request, response)
         await response.prepare(request)
-        outlet = _way_out(context, request, viewer)
-        try:
+        with _way_out(context, request, viewer) as outlet:
             outlet.on_first = lambda: context.first_byte(definition.kind, warm, monotonic() - began)
-            relay.attach(outlet)
-            reason = await outlet.ended
-        finally:
-            relay.detach(outlet)
-            context.audience.peers.discard(outlet)
+            try:
+                relay.attach(outlet)
+                reason = await outlet.ended
+            finally:
+                relay.detach(outlet)
     except ProxyError as error:
         reason = error.reason
         raise
@@ -165,33 +165,34 @@ async def _send(
     with context.audience.sending(viewer):
         finish(request, response)
         await response.prepare(request)
-        outlet = _way_out(context, request, viewer)
-        try:
+        with _way_out(context, request, viewer):
             await response.write(data)
             await response.write_eof()
-        finally:
-            context.audience.peers.discard(outlet)
     viewer.base_bytes += len(data)
     viewer.segments += 1
 
 
-def _way_out(context: Context, request: web.Request, viewer: Viewer) -> Outlet:
+@contextmanager
+def _way_out(context: Context, request: web.Request, viewer: Viewer) -> Iterator[Outlet]:
     """The connection of a player that has its headers: watched, and cut when the viewer is ended."""
     transport = request.transport
     if transport is None:
         raise Closed("The player has left", reason="client_left")
     outlet = Outlet(SocketSink(transport))
 
-    def end(reason: str) -> None:
+    def cut(reason: str) -> None:
         outlet.end(reason)
         transport.abort()
 
-    viewer.end = end
     if not viewer.is_hls:
         viewer.live_bytes = lambda: outlet.sent
     outlet.on_dead = transport.abort
     context.audience.peers.add(outlet)
-    return outlet
+    try:
+        with viewer.cut_by(cut):
+            yield outlet
+    finally:
+        context.audience.peers.discard(outlet)
 
 
 async def _joined(ready: Awaitable[None], limit: float, detail: str) -> None:

@@ -1,0 +1,294 @@
+"""FFmpeg command lines: a template, checked and judged, and the argv that is really run. Pure.
+
+The input is always a live MPEG-TS on standard input; the output is standard output or files with fixed names
+in the working directory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
+
+from m3u_proxy.errors import BadTemplate
+from m3u_proxy.ffmpeg.arguments import Command, Input, Setting, read, shown
+from m3u_proxy.ffmpeg.options import HLS, flags_set
+from m3u_proxy.ffmpeg.template import check_format, check_variables, fill
+
+PLAYLIST = "index.m3u8"
+INIT = "init.mp4"
+HLS_TYPE = "application/vnd.apple.mpegurl"
+
+SEGMENT_SECONDS = (0.5, 30.0)
+WINDOW_SEGMENTS = (2, 300)
+EXTRA_SEGMENTS = 20
+KEY_FRAME_SECONDS = 2.0
+"""Distance of keyframes in piped output whose template names none: joiners wait for the next one."""
+
+Number = TypeVar("Number", int, float)
+
+_CONTAINERS = {
+    "mpegts": ("mpegts", "video/mp2t"),
+    "mp4": ("mp4", "video/mp4"),
+    "mov": ("mov", "video/mp4"),
+    "matroska": ("matroska", "video/x-matroska"),
+    "mkv": ("matroska", "video/x-matroska"),
+    "webm": ("webm", "video/webm"),
+    "mpeg": ("mpeg", "video/mpeg"),
+    "flv": ("flv", "video/x-flv"),
+    "ogg": ("ogg", "video/ogg"),
+    "mp3": ("mp3", "audio/mpeg"),
+    "adts": ("adts", "audio/aac"),
+}
+"""Piped containers: FFmpeg's muxer, Content-Type."""
+_AUDIO_ONLY = frozenset({"mp3", "adts"})
+_STANDARD_OUTPUT = frozenset({"pipe:1", "pipe:", "-"})
+_FRAGMENTS = ("frag_keyframe", "empty_moov", "default_base_moof")
+_FRAGMENTED = frozenset({"frag_keyframe", "frag_every_frame", "frag_custom", "empty_moov", "dash", "cmaf"})
+_JUDGED_ONCE = ("f", "movflags", "hls_time", "hls_list_size", "hls_segment_type", "hls_delete_threshold")
+_RELATIVE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_%.+-][A-Za-z0-9_%.+/-]{0,99}")
+
+# Without `nobuffer`: with it FFmpeg forgets what it has read to learn the codecs, the first keyframe with it,
+# and a stream of 2 s between keyframes starts 2 s later (measured with 5.1 and 9.0).
+_INPUT_FLAGS = ("genpts",)
+_ANALYSIS = {"analyzeduration": "500000", "probesize": "200000"}
+_SYNC_METHODS = {"0": "passthrough", "1": "cfr", "2": "vfr", "-1": "auto"}
+_FPS_MODE_SINCE = (5, 1)
+_HLS_FLAGS = "delete_segments+omit_endlist+temp_file+independent_segments+program_date_time"
+# Encoders whose forced keyframes are no random-access points unless they are told to make them so.
+_FORCED_IDR = {"libx265": "forced-idr", "nvenc": "forced-idr", "qsv": "forced_idr"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A template after splitting, filling and checking."""
+
+    arguments: tuple[str, ...]
+    """As the caller wrote it; the command really run differs."""
+    output: Literal["hls", "pipe"]
+    container: str
+    """``hls``, or the format of the pipe as the caller named it."""
+    content_type: str
+    """Of the piped body, or of the playlist."""
+    command: Command
+
+    def setting(self, name: str) -> str | None:
+        """Value of an output option that can occur only once."""
+        return next((one.value for one in self.command.output if one.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class HlsOptions:
+    """Shape of the HLS output: seconds, segments listed, segments kept on disk beyond those."""
+
+    segment_duration: float
+    window: int
+    keep_extra: int
+
+    def of(self, rendered: Rendered) -> HlsOptions:
+        """These, with what the template names instead, within bounds. A window of 0 asks for the longest."""
+        duration, window, extra = (
+            rendered.setting(name) for name in ("hls_time", "hls_list_size", "hls_delete_threshold")
+        )
+        shape = self
+        if duration is not None:
+            shape = replace(shape, segment_duration=_within(float(duration), SEGMENT_SECONDS))
+        if window is not None:
+            shape = replace(shape, window=_within(int(window) or WINDOW_SEGMENTS[1], WINDOW_SEGMENTS))
+        if extra is not None:
+            shape = replace(shape, keep_extra=_within(int(extra), (self.keep_extra, EXTRA_SEGMENTS)))
+        return shape
+
+
+def _within(value: Number, bounds: tuple[Number, Number]) -> Number:
+    return max(bounds[0], min(value, bounds[1]))
+
+
+def render(template: str, variables: Mapping[str, str], *, input_url: str, output_format: str) -> Rendered:
+    """Fill ``template`` and check the result against the allow-list.
+
+    ``input_url`` is the stream's own URL, the only one that may stand in it. ``variables`` win over the given
+    values ``input_url``, ``output_args`` and ``format``.
+
+    Raises:
+        InvalidField: for ``output_format`` or ``profile_variables.<name>``.
+        BadTemplate: names the argument that is not allowed.
+    """
+    check_format("output_format", output_format)
+    check_variables(variables)
+    values = {"input_url": input_url, "output_args": "pipe:1", "format": output_format, **variables}
+    arguments = fill(template, values)
+    command = read(arguments, {input_url, values["input_url"]} - {""})
+    for name in _JUDGED_ONCE:
+        if sum(one.name == name for one in command.output) > 1:
+            raise BadTemplate(f"-{name} is given twice for the output")
+    texts = tuple(one.text for one in arguments)
+    if _is_hls(command):
+        _check_hls(command)
+        return Rendered(texts, "hls", "hls", HLS_TYPE, command)
+    container = _check_pipe(command)
+    return Rendered(texts, "pipe", container, _CONTAINERS[container][1], command)
+
+
+def _is_hls(command: Command) -> bool:
+    """Judged from the output side only: an ``.m3u8`` that is read says nothing about what is written."""
+    for one in command.output:
+        if one.name in ("hls_time", "hls_list_size") or (one.name == "f" and one.value == "hls"):
+            return True
+    return any(target.lower().endswith(".m3u8") for target in command.targets)
+
+
+def _check_hls(command: Command) -> None:
+    names = [target for target in command.targets if target not in _STANDARD_OUTPUT]
+    if len(names) > 1:
+        raise BadTemplate(f"a second output: {shown(names[1])}")
+    for name in names:
+        if not _RELATIVE.fullmatch(name):
+            raise BadTemplate(f"output {shown(name)} is outside the stream's own directory")
+    for one in command.output:
+        if one.name == "f" and one.value not in ("hls", *_CONTAINERS):
+            raise BadTemplate(f"output format {shown(one.value or '')} is not allowed")
+
+
+def _check_pipe(command: Command) -> str:
+    if len(command.targets) > 1:
+        raise BadTemplate(f"a second output: {shown(command.targets[1])}")
+    for target in command.targets:
+        if target not in _STANDARD_OUTPUT:
+            raise BadTemplate(f"output {shown(target)} is not the standard output, pipe:1")
+    for one in command.output:
+        if one.name in HLS:
+            raise BadTemplate(f"-{one.name} belongs to HLS output")
+    container = next((one.value or "" for one in command.output if one.name == "f"), "mpegts")
+    if container not in _CONTAINERS:
+        raise BadTemplate(f"output format {shown(container)} is not allowed")
+    return container
+
+
+def hls_argv(
+    ffmpeg: str, rendered: Rendered, options: HlsOptions, *, progress_fd: int, version: tuple[int, int]
+) -> list[str]:
+    """The command that writes ``PLAYLIST`` and ``segment_<n>`` in its working directory."""
+    shape = options.of(rendered)
+    is_fmp4 = rendered.setting("hls_segment_type") == "fmp4"
+    return [
+        *_front(ffmpeg, rendered, progress_fd),
+        *_output(rendered, shape.segment_duration, version),
+        # A subtitle stream would get a playlist and segments of its own.
+        *("-sn", "-dn", "-f", "hls"),
+        *("-hls_time", f"{shape.segment_duration:g}", "-hls_list_size", str(shape.window)),
+        *("-hls_delete_threshold", str(shape.keep_extra), "-hls_flags", _HLS_FLAGS),
+        *(("-hls_segment_type", "fmp4", "-hls_fmp4_init_filename", INIT) if is_fmp4 else ()),
+        *("-hls_segment_filename", "segment_%d.m4s" if is_fmp4 else "segment_%d.ts", PLAYLIST),
+    ]
+
+
+def pipe_argv(ffmpeg: str, rendered: Rendered, *, progress_fd: int, version: tuple[int, int]) -> list[str]:
+    """The command that writes the container to standard output."""
+    muxer = _CONTAINERS[rendered.container][0]
+    movflags: list[str] = []
+    if muxer in ("mp4", "mov"):
+        # `faststart` rewinds its output, which a pipe cannot.
+        flags = [one for one in flags_set(rendered.setting("movflags") or "") if one != "faststart"]
+        if not _FRAGMENTED.intersection(flags):
+            flags += _FRAGMENTS
+        movflags = ["-movflags", "+" + "+".join(flags)]
+    return [
+        *_front(ffmpeg, rendered, progress_fd),
+        *_output(rendered, KEY_FRAME_SECONDS, version),
+        *movflags,
+        *("-flush_packets", "1", "-f", muxer, "pipe:1"),
+    ]
+
+
+def _front(ffmpeg: str, rendered: Rendered, progress_fd: int) -> Iterator[str]:
+    """Everything up to and with the last input."""
+    yield from (ffmpeg, "-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning")
+    yield from ("-progress", f"pipe:{progress_fd}")
+    yield from _argv(one for one in rendered.command.preamble if one.name != "vsync")
+    for source in rendered.command.inputs:
+        if source.graph is not None:
+            yield from (*_argv(source.settings), "-f", "lavfi", "-i", source.graph)
+        else:
+            yield from _stream(source)
+
+
+def _stream(source: Input) -> Iterator[str]:
+    flags = list(_INPUT_FLAGS)
+    analysis = dict(_ANALYSIS)
+    rest = []
+    for one in source.settings:
+        if one.name == "fflags":
+            flags += [flag for flag in flags_set(one.value or "") if flag != "nobuffer"]
+        elif one.name in analysis:
+            analysis[one.name] = one.value or ""
+        else:
+            rest.append(one)
+    yield from ("-fflags", "+" + "+".join(dict.fromkeys(flags)))
+    for name, value in analysis.items():
+        yield from (f"-{name}", value)
+    yield from _argv(rest)
+    yield from ("-protocol_whitelist", "pipe", "-f", "mpegts", "-i", "pipe:0")
+
+
+def _output(rendered: Rendered, key_frames: float, version: tuple[int, int]) -> Iterator[str]:
+    """The template's own output options, and what they lack."""
+    command = rendered.command
+    ours = {"f", "movflags", "flush_packets", "fps_mode", "vsync", *HLS}
+    if _needs_maps(command):
+        yield from ("-map", "0:v:0?", "-map", "0:a:0?")
+    yield from _argv(one for one in command.output if one.name not in ours)
+    for one in (*command.preamble, *command.output):
+        if one.name in ("fps_mode", "vsync"):
+            yield from _frame_rate_mode(one, version)
+    yield from _key_frames(rendered, key_frames)
+
+
+def _frame_rate_mode(setting: Setting, version: tuple[int, int]) -> tuple[str, ...]:
+    """``-vsync`` is gone in FFmpeg 9, ``-fps_mode`` came with 5.1."""
+    method = _SYNC_METHODS.get(setting.value or "", setting.value)
+    if version < _FPS_MODE_SINCE:
+        return Setting("vsync", "", method).argv
+    return Setting("fps_mode", setting.specifier, method).argv
+
+
+def _codec(command: Command, kind: str) -> str | None:
+    """What the template says about one kind of stream: an encoder, ``copy``, ``none``, or nothing."""
+    if any(one.name == f"{kind}n" for one in command.output):
+        return "none"
+    found = None
+    for one in command.output:
+        if one.name == "c" and (one.specifier == "" or one.specifier.startswith(f":{kind}")):
+            found = one.value
+    return found
+
+
+def _needs_maps(command: Command) -> bool:
+    """With filters that join streams, or several inputs, FFmpeg's own choice is what the author counts on."""
+    if len(command.inputs) > 1 or any(one.name == "map" for one in command.output):
+        return False
+    if any(one.name == "filter_complex" for one in command.preamble):
+        return False
+    return not {_codec(command, "v"), _codec(command, "a")} <= {"copy", "none"}
+
+
+def _key_frames(rendered: Rendered, seconds: float) -> Iterator[str]:
+    """Keyframes where segments end and viewers join, unless the template places them itself."""
+    codec = _codec(rendered.command, "v")
+    if codec in ("copy", "none") or rendered.container in _AUDIO_ONLY:
+        return
+    for one in rendered.command.output:
+        if one.name in ("g", "force_key_frames") or "keyint=" in (one.value or ""):
+            return
+    yield "-force_key_frames:v"
+    # Not n_forced: with -copyts the clock starts anywhere, and every frame would be forced to catch up.
+    yield f"expr:if(isnan(prev_forced_t),1,gte(abs(t-prev_forced_t),{seconds:g}))"
+    for ending, option in _FORCED_IDR.items():
+        if codec is not None and codec.endswith(ending):
+            yield from (f"-{option}:v", "1")
+
+
+def _argv(settings: Iterable[Setting]) -> Iterator[str]:
+    for one in settings:
+        yield from one.argv

@@ -1,0 +1,196 @@
+"""Who may be contacted: one policy, one judge, and a resolver that hands out judged addresses only.
+
+Every target passes here, wherever its URL came from: a field, a failover list, a redirect, a playlist.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Collection
+from ipaddress import ip_address
+from typing import Literal, NoReturn
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from m3u_proxy.errors import InvalidField, UpstreamError
+from m3u_proxy.upstream.policy import DEFAULT_POLICY, AddressClass, IPAddress, Policy, unwrap
+from m3u_proxy.upstream.url import Target, join, parse
+
+__all__ = [
+    "DEFAULT_POLICY",
+    "AddressClass",
+    "Blocked",
+    "Judge",
+    "Origin",
+    "Policy",
+    "Target",
+    "join",
+    "parse",
+]
+
+Origin = Literal["operator"] | AddressClass
+"""Who named a target: an operator, or content that was itself read from an address of that class."""
+
+
+class Blocked(UpstreamError):
+    """The policy forbids this target. ``category`` is a closed word fit for a metric label."""
+
+    def __init__(self, category: str, detail: str) -> None:
+        super().__init__("blocked", detail)
+        self.category = category
+        """One of: self, never, loopback, private, port, url."""
+
+
+_WHY = {
+    "self": "The target is this proxy itself",
+    "never": "The target's address is reserved and is never contacted",
+    "port": "The target's port is not allowed",
+    "private": "A public source points at a private address",
+    "loopback": "A source that is not on this machine points at a loopback address",
+    "token": "Loopback targets need an API token or a proxy on loopback only; see ALLOW_LOOPBACK_TARGETS",
+}
+
+
+class Judge:
+    """Applies a policy to targets. Stateless but for the listeners it asks for."""
+
+    def __init__(
+        self,
+        policy: Policy = DEFAULT_POLICY,
+        *,
+        allow_loopback: bool,
+        own: Callable[[], Collection[tuple[str, int]]] = tuple,
+        allowed: Collection[tuple[str, int]] = (),
+    ) -> None:
+        """``own`` gives the (address, port) pairs of our listeners, as their sockets name them.
+
+        ``allowed`` are exact pairs which an operator may name although they are ours or on loopback.
+        """
+        self._policy = policy
+        self._allow_loopback = allow_loopback
+        self._own = own
+        self._allowed = frozenset((ip_address(host), port) for host, port in allowed)
+
+    def check(self, address: str, port: int, *, origin: Origin) -> AddressClass:
+        """Class of ``address`` if whoever ``origin`` is may send us there, else raise Blocked."""
+        try:
+            ip = ip_address(address)
+        except ValueError:
+            _refuse("never")
+        found = self._policy.classify(ip)
+        self.check_port(port)
+        if found is AddressClass.NEVER:
+            _refuse("never")
+        excepted = origin == "operator" and (ip, port) in self._allowed
+        if not excepted and self.is_own(address, port):
+            _refuse("self")
+        if origin != "operator":
+            if found > origin:
+                _refuse(found.name.lower())
+        elif found is AddressClass.LOOPBACK and not (self._allow_loopback or excepted):
+            raise Blocked("loopback", _WHY["token"])
+        return found
+
+    def check_name(self, host: str) -> None:
+        """Raise Blocked for the name of a metadata service."""
+        if host.lower().removesuffix(".") in self._policy.names:
+            _refuse("never")
+
+    def check_port(self, port: int) -> None:
+        """Raise Blocked for a port that speaks something else than HTTP."""
+        if port in self._policy.denied_ports:
+            _refuse("port")
+
+    def is_own(self, address: str, port: int) -> bool:
+        """Whether one of our listeners answers at this address and port."""
+        ours = [ip_address(own) for own, own_port in self._own() if own_port == port]
+        if not ours:
+            return False
+        reached = unwrap(ip_address(address))
+        return any(
+            ip == mine or (mine.is_unspecified and _is_local(ip))
+            for own in ours
+            for mine in unwrap(own)
+            for ip in reached
+        )
+
+    def precheck(self, url: str, field: str = "url") -> Target:
+        """Parse ``url`` and judge what can be judged without resolving a name; raise InvalidField."""
+        target = parse(url, field)
+        name = target.host.removesuffix(".")
+        try:
+            self.check_name(name)
+            self.check_port(target.port)
+            if target.is_literal:
+                self.check(target.host, target.port, origin="operator")
+            elif name == "localhost" or name.endswith(".localhost"):  # RFC 6761 §6.3
+                self.check("127.0.0.1", target.port, origin="operator")
+        except Blocked as exc:
+            raise InvalidField(field, exc.detail) from None
+        return target
+
+
+def _refuse(category: str) -> NoReturn:
+    raise Blocked(category, _WHY[category])
+
+
+def _is_local(ip: IPAddress) -> bool:
+    """Whether ``ip`` is an address of this machine: only then is it its own best source address."""
+    if ip.is_loopback:
+        return True
+    family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect((str(ip), 9))  # sends nothing: it only looks up the route
+        except OSError:
+            return False
+        return ip_address(probe.getsockname()[0]) == ip
+
+
+class JudgingResolver(AbstractResolver):
+    """Resolves in a thread and returns only addresses that passed the judge; the connector dials those.
+
+    aiohttp asks no resolver for an address literal: judge these before the request.
+    """
+
+    def __init__(self, judge: Judge, origin: Origin) -> None:
+        self._judge = judge
+        self.origin = origin
+        self.found: AddressClass | None = None
+        """The least trusted class among the addresses returned last."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Judged addresses of ``host``. Raises Blocked if none passed, OSError if there are none."""
+        self._judge.check_name(host)
+        infos = await asyncio.to_thread(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
+        results: list[ResolveResult] = []
+        classes: list[AddressClass] = []
+        blocked: Blocked | None = None
+        for found_family, _, proto, _, sockaddr in infos:
+            address = str(sockaddr[0])
+            try:
+                classes.append(self._judge.check(address, port, origin=self.origin))
+            except Blocked as exc:
+                blocked = exc
+                continue
+            results.append(
+                ResolveResult(
+                    hostname=host,
+                    host=address,
+                    port=port,
+                    family=found_family,
+                    proto=proto,
+                    flags=socket.AI_NUMERICHOST,
+                )
+            )
+        if not results:
+            raise blocked or OSError("the name has no address")
+        self.found = min(classes)
+        return results
+
+    async def close(self) -> None:
+        """Nothing to release."""

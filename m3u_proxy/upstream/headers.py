@@ -1,0 +1,71 @@
+"""Header fields towards a provider, and the ones of its answers that steer us. Pure."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import unquote
+
+from multidict import CIMultiDict
+
+from m3u_proxy.errors import InvalidField
+from m3u_proxy.upstream.url import parse
+
+RETRY_AFTER_CAP = 300.0
+"""Seconds; the longest ``Retry-After`` that is obeyed."""
+
+_HOP_BY_HOP = frozenset({"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
+_NOT_CUSTOM = _HOP_BY_HOP | {  # RFC 9110 §7.6.1; then those for a proxy, and those of a request body
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "content-length",
+    "expect",
+}
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 §5.6.2
+_LINE_BREAK = re.compile(r"[\r\n\0]")
+
+
+def request_headers(url: str, user_agent: str, custom: Mapping[str, str]) -> dict[str, str]:
+    """Header fields for a request to ``url``: the defaults, then ``custom`` over them.
+
+    Hop-by-hop names are dropped; ``Accept-Encoding`` stays ``identity`` so that lengths are true. Raises
+    InvalidField for what is not exactly one header line.
+    """
+    origin = str(parse(url).url.origin())
+    headers = CIMultiDict(
+        {"User-Agent": user_agent, "Referer": f"{origin}/", "Origin": origin, "Accept": "*/*"}
+    )
+    for name, value in custom.items():
+        if not _TOKEN.fullmatch(name):
+            raise InvalidField("headers", "A header name is not valid")
+        if name.lower() not in _NOT_CUSTOM:
+            headers[name] = value
+    headers["Accept-Encoding"] = "identity"
+    if any(_LINE_BREAK.search(value) for value in headers.values()):
+        raise InvalidField("headers", "A header value must not contain line breaks")
+    return dict(headers)
+
+
+def basic_credentials(userinfo: str) -> str:
+    """``Authorization`` value for the percent-encoded userinfo of a URL (RFC 7617)."""
+    user, _, password = userinfo.partition(":")
+    pair = f"{unquote(user)}:{unquote(password)}"
+    return "Basic " + base64.b64encode(pair.encode()).decode()
+
+
+def retry_after(value: str, now: datetime) -> float | None:
+    """Seconds that a ``Retry-After`` field asks for (RFC 9110 §10.2.3), capped; ``None`` if none."""
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            date = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        seconds = (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), RETRY_AFTER_CAP)

@@ -53,7 +53,7 @@ _WHY = {
 
 
 class Judge:
-    """Applies a policy to targets. Stateless but for the listeners it asks for."""
+    """Applies a policy to targets. Stateless but for the listeners it asks for and its exceptions."""
 
     def __init__(
         self,
@@ -70,7 +70,11 @@ class Judge:
         self._policy = policy
         self._allow_loopback = allow_loopback
         self._own = own
-        self._allowed = frozenset((ip_address(host), port) for host, port in allowed)
+        self._allowed = {(ip_address(host), port) for host, port in allowed}
+
+    def allow(self, address: str, port: int) -> None:
+        """Make an exception for one exact target that an operator names: the demo's source."""
+        self._allowed.add((ip_address(address), port))
 
     def check(self, address: str, port: int, *, origin: Origin) -> AddressClass:
         """Class of ``address`` if whoever ``origin`` is may send us there, else raise Blocked."""

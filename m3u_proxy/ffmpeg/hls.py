@@ -153,7 +153,7 @@ class HlsWriter:
         if state is self.state:
             return
         self.state = state
-        log.info("writer %s: %s", state, self.error.detail if self.error else "ok", extra=self._who)
+        log.info("writer %s%s", state, f": {self.error.detail}" if self.error else "", extra=self._who)
 
     @property
     def _who(self) -> dict[str, str]:

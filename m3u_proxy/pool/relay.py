@@ -228,8 +228,8 @@ class Relay:
     def _enter(self, state: State) -> None:
         if state is self.state:
             return
-        log.info("relay %s: %s", state, self.error.detail if self.error else "ok", extra=self._who)
         self.state = state
+        log.info("relay %s%s", state, f": {self.error.detail}" if self.error else "", extra=self._who)
 
     @property
     def _who(self) -> Mapping[str, str]:

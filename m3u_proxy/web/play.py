@@ -21,6 +21,8 @@ from m3u_proxy.web.identity import identify
 from m3u_proxy.web.middleware import NO_STORE, finish
 from m3u_proxy.web.ranges import Unsatisfiable, parse_range
 
+LINGER = 5.0
+"""Seconds a connection may take to empty after its stream has ended."""
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 SEGMENT_TYPES = {
     ".ts": "video/mp2t",
@@ -72,6 +74,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
             try:
                 relay.attach(outlet)
                 reason = await outlet.ended
+                _linger(request)
             finally:
                 relay.detach(outlet)
     except ProxyError as error:
@@ -193,6 +196,12 @@ def _way_out(context: Context, request: web.Request, viewer: Viewer) -> Iterator
             yield outlet
     finally:
         context.audience.peers.discard(outlet)
+
+
+def _linger(request: web.Request) -> None:
+    """Let what was sent before the end arrive; a player that takes nothing loses its connection then."""
+    if request.transport is not None:
+        asyncio.get_running_loop().call_later(LINGER, request.transport.abort)
 
 
 async def _joined(ready: Awaitable[None], limit: float, detail: str) -> None:

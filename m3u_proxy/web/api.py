@@ -50,6 +50,8 @@ def transcoded_stream(context: Context, body: TranscodeRequest) -> Stream:
         raise Unavailable("ffmpeg unavailable", reason="ffmpeg_missing", retry_after=60.0)
     profile, template = _template(body.profile)
     context.check_url("url", body.url)
+    if "input_url" in body.profile_variables:
+        context.check_url("profile_variables.input_url", body.profile_variables["input_url"])
     output_format = body.output_format or DEFAULT_OUTPUT
     rendered = render(template, body.profile_variables, input_url=body.url, output_format=output_format)
     if rendered.output == "pipe" and rendered.container not in PIPES:

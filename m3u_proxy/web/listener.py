@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 
 from aiohttp import web
 
 from m3u_proxy.errors import StartError
+from m3u_proxy.web.middleware import failure, finish
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 2048
+LINGER = 1.0
+"""Seconds for which the rest of a refused body is taken in, so that the refusal is read."""
 KEEPALIVE = 30.0
 """Seconds an idle connection is kept."""
 
@@ -50,35 +54,61 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+class Connection(web.RequestHandler):
+    """One connection. What cannot be read as a request is refused in our words, with no echo of it."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to bytes that are no request; the connection is closed after it."""
+        log.debug("request refused with %d: %s", status, type(exc).__name__)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun")
+        response = failure(status, "Bad Request" if status < 500 else "internal error")
+        finish(request, response)
+        response.force_close()
+        return response
+
+
 class Listener:
     """Serves an application on bound sockets: ``start``, ``close_door``, then ``aclose``."""
 
     def __init__(self, app: web.Application, sockets: list[socket.socket]) -> None:
         self._sockets = sockets
-        self._sites: list[web.SockSite] = []
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            handler_cancellation=True,
-            keepalive_timeout=KEEPALIVE,
-            shutdown_timeout=1.0,
-        )
+        self._servers: list[asyncio.Server] = []
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
         self.addresses = [(sock.getsockname()[0], sock.getsockname()[1]) for sock in sockets]
         """Address and port of every socket."""
 
     async def start(self) -> None:
         """Accept connections."""
         await self._runner.setup()
+        loop = asyncio.get_running_loop()
         for sock in self._sockets:
-            site = web.SockSite(self._runner, sock, backlog=BACKLOG)
-            await site.start()
-            self._sites.append(site)
+            self._servers.append(await loop.create_server(self._connection, sock=sock, backlog=BACKLOG))
+
+    def _connection(self) -> Connection:
+        server = self._runner.server
+        assert server is not None
+        return Connection(
+            server,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=KEEPALIVE,
+            lingering_time=LINGER,
+            access_log=None,  # type: ignore[arg-type]  # means none; the annotation leaves it out
+            logger=log,
+            auto_decompress=False,  # an encoded body is refused, not decoded
+        )
 
     async def close_door(self) -> None:
         """Accept no more; open connections go on."""
-        for site in self._sites:
-            await site.stop()
-        self._sites.clear()
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
 
     async def aclose(self) -> None:
         """End every connection."""

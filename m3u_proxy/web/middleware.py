@@ -8,7 +8,7 @@ import math
 from collections.abc import Awaitable, Callable
 from secrets import token_hex
 
-from aiohttp import web
+from aiohttp import HttpVersion10, web
 
 from m3u_proxy.errors import (
     BadTemplate,
@@ -20,7 +20,7 @@ from m3u_proxy.errors import (
     Unavailable,
     UpstreamError,
 )
-from m3u_proxy.web.body import BadBody
+from m3u_proxy.web.body import BadBody, given
 from m3u_proxy.web.context import CONTEXT
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def status_of(error: ProxyError) -> int:
     return next((status for family, status in _STATUS.items() if isinstance(error, family)), 500)
 
 
-def describe(error: ProxyError) -> web.Response:
+def describe(request: web.Request, error: ProxyError) -> web.Response:
     """The answer that tells a failure."""
     if isinstance(error, Refused):
         return failure(error.status, error.detail, error.headers)
@@ -65,8 +65,13 @@ def describe(error: ProxyError) -> web.Response:
     if status == 503:
         headers["Retry-After"] = str(math.ceil(error.retry_after or 2.0))
     if isinstance(error, InvalidField):
-        path = (int(part) if part.isdigit() else part for part in error.field.split("."))
-        row = {"type": "value_error", "loc": [error.place, *path], "msg": f"Value error, {error.detail}"}
+        path = [int(part) if part.isdecimal() else part for part in error.field.split(".")]
+        row = {
+            "type": "value_error",
+            "loc": [error.place, *path],
+            "msg": f"Value error, {error.detail}",
+            "input": given(request, error.place, path),
+        }
         return failure(status, [row], headers)
     return failure(status, error.detail, headers)
 
@@ -80,20 +85,39 @@ def failure(status: int, detail: object, headers: dict[str, str] | None = None) 
 async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn whatever a handler raises into an answer, and put the common headers on it."""
     try:
+        _check_form(request)
         response = await handler(request)
     except ProxyError as error:
-        response = describe(error)
+        response = describe(request, error)
     except BadBody as error:
         response = failure(422, error.errors)
     except web.HTTPException as error:
         response = _http(error)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ConnectionError) and (
+            request.transport is None or request.transport.is_closing()
+        ):
+            raise  # the peer has gone, which is no fault of ours
         incident = token_hex(6)
         log.exception("request failed, incident %s", incident)
         response = web.json_response({"detail": "internal error", "id": incident}, status=500)
     if not response.prepared:
+        if request.writer.output_size > 0:  # a body that broke off must not look complete
+            raise ConnectionError("the answer has begun")
         finish(request, response)
+        if "Upgrade" in request.headers:  # declined, and after it the connection is not read as HTTP again
+            response.force_close()
     return response
+
+
+def _check_form(request: web.Request) -> None:
+    """Refuse what is meant for a proxy, or for a server of another protocol."""
+    if request.version < HttpVersion10:
+        raise Refused(505, "HTTP Version Not Supported", {})
+    if not request.raw_path.startswith("/"):
+        raise Refused(400, "Only paths of this server are answered", {})
+    if request.headers.get("Upgrade", "").lower() == "websocket":
+        raise Refused(400, "WebSocket is not spoken here", {})
 
 
 def _http(error: web.HTTPException) -> web.Response:
@@ -101,18 +125,24 @@ def _http(error: web.HTTPException) -> web.Response:
     if error.status < 400:
         return web.Response(status=error.status, headers={"Location": error.headers["Location"]})
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-    reasons = {404: "Not Found", 405: "Method Not Allowed", 413: "Request body too large"}
+    reasons = {
+        404: "Not Found",
+        405: "Method Not Allowed",
+        413: "Request body too large",
+        415: "The body must be application/json, without a Content-Encoding",
+    }
     return failure(error.status, reasons.get(error.status, error.reason), headers)
 
 
-def finish(request: web.Request, response: web.StreamResponse) -> None:
+def finish(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Headers that every answer has, and those of routes that players read."""
     headers = response.headers
     headers["Server"] = _SERVER
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Referrer-Policy"] = "no-referrer"
     if request.get(MEDIA):
-        headers.update(CORS)
+        for name, value in CORS.items():
+            headers.setdefault(name, value)
         if response.status >= 400:
             headers.update(NO_STORE)
 
@@ -138,9 +168,9 @@ def authorize(request: web.Request) -> None:
 
 
 class Refused(ProxyError):
-    """A request without the right to be answered."""
+    """A request that is not answered: who sends it has no right to, or it is none for us."""
 
     def __init__(self, status: int, detail: str, headers: dict[str, str]) -> None:
-        super().__init__(detail, reason="auth")
+        super().__init__(detail, reason="refused")
         self.status = status
         self.headers = headers

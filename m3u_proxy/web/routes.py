@@ -40,6 +40,8 @@ ROUTES = (
     Route("GET", "/hls/{id}/playlist.m3u8", play.playlist, open=True, media=True),
     Route("GET", "/hls/{id}/segment.ts", play.segment, open=True, media=True),
     Route("GET", "/hls/{id}/segment", play.segment, open=True, media=True),
+    Route("GET", "/hls/{id}/segment.m4s", play.segment, open=True, media=True),
+    Route("GET", "/hls/{id}/segment.mp4", play.segment, open=True, media=True),
 )
 
 
@@ -51,9 +53,8 @@ def application(context: Context) -> web.Application:
     root = context.config.root_path
     for prefix in dict.fromkeys(["", root]):
         for route in ROUTES:
-            app.router.add_route(route.method, prefix + route.path, _guarded(route))
-            if route.method == "GET":
-                app.router.add_route("HEAD", prefix + route.path, _guarded(route))
+            for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
+                app.router.add_route(method, prefix + route.path, _guarded(route), expect_handler=_expect)
         for path in dict.fromkeys(route.path for route in ROUTES if route.media):
             app.router.add_route("OPTIONS", prefix + path, _preflight)
     if root:
@@ -82,11 +83,17 @@ def _guarded(route: Route) -> Handler:
     return guarded
 
 
+async def _expect(request: web.Request) -> None:
+    """Promise nothing yet: the guard speaks first, and who reads the body asks for it."""
+
+
 async def _preflight(request: web.Request) -> web.Response:
     request[MEDIA] = True
     if "Origin" not in request.headers or "Access-Control-Request-Method" not in request.headers:
         return web.Response(status=204)
     headers = {"Access-Control-Max-Age": "600"}
+    if wanted := request.headers.get("Access-Control-Request-Headers"):
+        headers["Access-Control-Allow-Headers"] = wanted
     return web.Response(status=200, headers=headers)
 
 

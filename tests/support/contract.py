@@ -1,0 +1,34 @@
+"""Every route of the contract, by hand: who may call it."""
+
+from __future__ import annotations
+
+PROTECTED = {
+    ("GET", "/metrics"),
+    ("POST", "/streams"),
+    ("GET", "/streams"),
+    ("GET", "/streams/{id}"),
+    ("DELETE", "/streams/{id}"),
+    ("POST", "/transcode"),
+    ("GET", "/transcode/profiles"),
+}
+PUBLIC = {
+    ("GET", "/"),  # a browser is sent to the page, all others need the token
+    ("GET", "/health"),  # the short form
+    ("GET", "/livez"),
+    ("GET", "/readyz"),
+    ("GET", "/ui"),  # its data needs the token
+    ("GET", "/static/{name}"),  # a fixed table of files
+    ("GET", "/stream/{id}"),
+    ("GET", "/hls/{id}/playlist.m3u8"),
+    ("GET", "/hls/{id}/segment.ts"),
+    ("GET", "/hls/{id}/segment.m4s"),
+    ("GET", "/hls/{id}/segment.mp4"),
+    ("GET", "/hls/{id}/segment"),
+}
+PREFIX = "/m3u-proxy"
+
+
+def both_forms(routes: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """With HEAD, and with and without the root path."""
+    heads = {("HEAD", path) for method, path in routes if method == "GET"}
+    return {(method, prefix + path) for prefix in ("", PREFIX) for method, path in routes | heads}

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from math import floor, isfinite
+from typing import NamedTuple
 
 MAP = -1
 
@@ -88,6 +89,15 @@ def _nearest(seconds: float) -> int:
     return floor(seconds + 0.5)
 
 
+class Mark(NamedTuple):
+    """What a timeline has promised its players, for the one that follows it under the same address."""
+
+    number: int
+    """Media sequence number of the segment to come."""
+    discontinuities: int
+    target: int
+
+
 class Timeline:
     """Segments in order, the last ``window`` of them listed, ``extra`` more still served.
 
@@ -144,6 +154,18 @@ class Timeline:
             gone.append(self._entries.popleft())
             self._discontinuities += gone[-1].discontinuity
         return gone
+
+    def mark(self) -> Mark:
+        """Where a later timeline has to go on."""
+        listed = sum(entry.discontinuity for entry in self._entries)
+        return Mark(self.next, self._discontinuities + listed, self._target)
+
+    def follow(self, mark: Mark) -> None:
+        """Go on where an earlier timeline ended, before the first segment; the seam is marked."""
+        assert not self._entries
+        self._base, self._discontinuities = mark.number, mark.discontinuities
+        self._target = max(self._target, mark.target)
+        self._break = mark.number > 0
 
     def restart(self) -> None:
         """A new FFmpeg continues this timeline: its numbers begin at 0, ours go on, the seam is marked."""

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from time import monotonic
 
 from m3u_proxy.errors import ProxyError, Unavailable, UpstreamError
+from m3u_proxy.ffmpeg.hls import HlsWriter
 from m3u_proxy.ffmpeg.transcoder import Transcoder
+from m3u_proxy.media.timeline import Mark
 from m3u_proxy.model import Kind, Origin, RunSnapshot, Stream, StreamKey
 from m3u_proxy.pool.entry import Entry, Running
 from m3u_proxy.pool.relay import Relay, RelayLimits
@@ -23,6 +25,8 @@ from m3u_proxy.upstream.source import Source
 FIRST_REFUSAL = 2.0
 LONGEST_REFUSAL = 30.0
 """Seconds for which a failed thing is answered from memory; doubled with every failure in a row."""
+MARKS = 5000
+"""Ended playlists that are remembered."""
 DOUBLINGS = 5
 """After so many the longest is reached."""
 
@@ -57,6 +61,8 @@ class Pool:
         self._entries: dict[StreamKey, Entry] = {}
         self._closing: dict[StreamKey, asyncio.Task[None]] = {}
         self._refusals: dict[StreamKey, Refusal] = {}
+        self._marks: dict[StreamKey, Mark] = {}
+        """Where the playlists of ended writers have to go on: a media sequence never goes back."""
         self.on_failure: Callable[[Collection[str], ProxyError], None] = lambda _, __: None
         """Told the ids of the streams that used a thing which failed, and why it did."""
 
@@ -81,7 +87,10 @@ class Pool:
         feed = upstream.thing
         assert isinstance(feed, Relay)
         if stream.kind is Kind.TRANSCODE_HLS:
-            return self._transcoder.writer(stream, feed)
+            writer = self._transcoder.writer(stream, feed)
+            if stream.key in self._marks:
+                writer.timeline.follow(self._marks[stream.key])
+            return writer
         return self._make_relay(stream.key, stream.kind, self._transcoder.pipe(stream, feed))
 
     def _relay(self, origin: Origin) -> Relay:
@@ -116,6 +125,11 @@ class Pool:
         if entry.upstream is not None:
             entry.upstream.release(idle_for=self._grace)  # it had its grace already
         self._take_out(entry)
+        if isinstance(entry.thing, HlsWriter) and entry.thing.is_warm:
+            self._marks.pop(entry.thing.key, None)
+            self._marks[entry.thing.key] = entry.thing.timeline.mark()
+            if len(self._marks) > MARKS:
+                del self._marks[next(iter(self._marks))]
         if entry.failure is not None:
             self._remember(entry, entry.failure)
 
@@ -183,8 +197,9 @@ class Pool:
         return self._entries.get(stream.key)
 
     def forgive(self, stream: Stream) -> None:
-        """Forget that it failed."""
+        """Forget how it ended before."""
         self._refusals.pop(stream.key, None)
+        self._marks.pop(stream.key, None)
 
     def running(self) -> list[RunSnapshot]:
         """Every running thing now."""

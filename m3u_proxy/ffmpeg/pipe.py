@@ -12,6 +12,10 @@ from m3u_proxy.ffmpeg.run import Feed, Kit, Run
 from m3u_proxy.upstream.source import Head
 
 READ = 256 * 1024
+STALL = 10.0
+"""Seconds without output after which an FFmpeg that has input counts as hung."""
+LOOKS = 4
+"""Looks at its input in that time; one without any starts the time again."""
 EXIT_PATIENCE = 2.0
 """Seconds between the end of FFmpeg's output and its exit."""
 
@@ -54,7 +58,8 @@ class PipeSource:
         """The next bytes; raises what the run was lost to, once everything written before is read."""
         assert self._fd is not None
         while True:
-            await self._wake.wait()
+            if not self._wake.is_set():
+                await self._output()
             try:
                 data = os.read(self._fd, READ)
             except BlockingIOError:
@@ -69,6 +74,20 @@ class PipeSource:
                 raise self._lost(self._run.failure.result())
             if data == b"":
                 raise UpstreamError("eof", "FFmpeg closed its output")
+
+    async def _output(self) -> None:
+        """Wait for news; raises when FFmpeg gives nothing although its own source does."""
+        fed, idle = self._run.fed, 0
+        while True:
+            try:
+                async with asyncio.timeout(STALL / LOOKS):
+                    await self._wake.wait()
+                return
+            except TimeoutError:
+                has_input = self._run.unread > 0 or self._run.fed != fed
+                fed, idle = self._run.fed, idle + 1 if has_input else 0
+                if idle >= LOOKS:
+                    raise UpstreamError("stall", "FFmpeg makes no progress") from None
 
     @staticmethod
     def _lost(error: ProxyError) -> UpstreamError:

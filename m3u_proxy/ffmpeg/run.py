@@ -6,7 +6,11 @@ Shared by the HLS writer and the pipe source. A run never restarts anything; it 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
+import re
+import sys
+import termios
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +25,8 @@ from m3u_proxy.redact import redact
 log = logging.getLogger(__name__)
 
 RETRY_AFTER = 5.0
+
+_FOLDERS = re.compile(r"(?<![\w:/])/(?:[^/\s'\"]+/)+")
 
 
 class Tap(Protocol):
@@ -100,6 +106,19 @@ class Run:
         """Non-blocking read end of FFmpeg's output, if it was asked for."""
         return self._child.stdout_fd if self._child else None
 
+    @property
+    def fed(self) -> int:
+        """Bytes given to FFmpeg so far."""
+        return self.tap.sent if self.tap else 0
+
+    @property
+    def unread(self) -> int:
+        """Bytes that wait in FFmpeg's standard input; a FFmpeg that hangs leaves them there."""
+        fd = self._child.stdin_fd if self._child else None
+        if fd is None:
+            return 0
+        return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+
     def start(self, argv: Callable[[int], Sequence[str]], cwd: Path, *, stdout: bool) -> None:
         """Spawn and feed; raises ``Unavailable`` with nothing started. Call ``stop`` in any other case."""
         child = Child(
@@ -171,4 +190,5 @@ class Run:
 
     def _lose(self, reason: str, detail: str) -> None:
         if not self.failure.done():
-            self.failure.set_result(Unavailable(detail, reason=reason, retry_after=RETRY_AFTER))
+            shown = _FOLDERS.sub("", detail)  # viewers read it, and our folders are none of their business
+            self.failure.set_result(Unavailable(shown, reason=reason, retry_after=RETRY_AFTER))

@@ -41,7 +41,7 @@ from m3u_proxy.upstream.headers import request_headers
 from m3u_proxy.upstream.source import HttpSource, Limits
 from m3u_proxy.web.context import Context, Health, WebConfig
 from m3u_proxy.web.links import Links
-from m3u_proxy.web.listener import Listener, bind
+from m3u_proxy.web.listener import Deadlines, Listener, bind
 from m3u_proxy.web.routes import application, metrics_application
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,8 @@ class Daemon:
         segments = SegmentCache(settings.segment_cache_size)
         self._stack.push_async_callback(segments.aclose)
         self.context = self._context(segments)
-        self._listener = Listener(application(self.context), sockets)
+        self._deadlines = Deadlines(settings.header_timeout, settings.idle_timeout)
+        self._listener = Listener(application(self.context), sockets, self._deadlines)
         self._stack.push_async_callback(self._listener.aclose)
         await self._listener.start()
         if settings.metrics_port is not None:
@@ -152,6 +153,7 @@ class Daemon:
             binaries=self.binaries,
             kit=self.kit,
             hls=HlsOptions(settings.hls_segment_duration, settings.hls_window, KEEP_EXTRA),
+            stall=settings.seg_stall,
             root=settings.hls_temp_dir,
             instance=self.instance,
             admit=self.guard.allow_writer,
@@ -207,6 +209,7 @@ class Daemon:
                 user_agent=settings.default_user_agent,
                 join_wait=settings.hls_wait_time,
                 body_limit=settings.json_body_limit,
+                body_timeout=settings.body_timeout,
                 version=__version__,
             ),
             audience=self.audience,
@@ -235,7 +238,8 @@ class Daemon:
         return local or bool(settings.api_token)
 
     async def _serve_metrics(self, context: Context, port: int) -> None:
-        listener = Listener(metrics_application(context), bind(self._settings.host, port))
+        sockets = bind(self._settings.host, port)
+        listener = Listener(metrics_application(context), sockets, self._deadlines)
         self._stack.push_async_callback(listener.aclose)
         await listener.start()
 

@@ -16,7 +16,7 @@ from m3u_proxy.app import Daemon
 from m3u_proxy.demo import DemoSource
 from m3u_proxy.errors import StartError
 from m3u_proxy.log import Logs
-from m3u_proxy.settings import Settings, SettingsError, env_example, load
+from m3u_proxy.settings import Settings, SettingsError, env_example, load, print_env
 from m3u_proxy.web.api import plain_stream, transcoded_stream
 from m3u_proxy.web.schema import StreamRequest, TranscodeRequest
 
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return USAGE
     if arguments.check_config:
-        sys.stdout.write("the settings are valid\n")
+        sys.stdout.write(print_env(settings))
         return DONE
     return _serve(settings, demo=arguments.demo)
 
@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("command", nargs="?", choices=["serve"], default="serve", help="the default")
     parser.add_argument("--demo", action="store_true", help="add a test channel to watch")
     parser.add_argument("--print-env", action="store_true", help="print .env.example and exit")
-    parser.add_argument("--check-config", action="store_true", help="check the settings and exit")
+    parser.add_argument("--check-config", action="store_true", help="print the settings in force and exit")
     parser.add_argument("--version", action="version", version=f"m3u-proxy {__version__}")
     return parser
 

@@ -87,8 +87,6 @@ class Server(BaseModel):
     body_timeout: Period = env(15, "Longest wait for the body of a request")
     idle_timeout: Period = env(30, "How long a connection without requests is kept")
     json_body_limit: Bytes = env(262_144, "Largest JSON body of a request")
-    auth_tries: Count = env(20, "Wrong tokens per minute and address before 429")
-    per_ip: Count = env(64, "Connections per address that have not yet sent a request; 0 is no limit")
     drain: Seconds = env(7, "From SIGTERM until the last viewer is let go")
 
 
@@ -106,8 +104,6 @@ class Streams(BaseModel):
     vod_chunk_timeout_seconds: Period = env(5, "Silence after which a VOD source failed")
     vod_probe_timeout: Period = env(8, "Longest time for learning what a VOD is")
     seg_stall: Period = env(10, "Longest time without a new segment from FFmpeg")
-    pl_freeze: Period = env(12, "Longest time without anything new in a live playlist")
-    filler: Seconds = env(30, "How long viewers are held while every source is dead")
     stream_retry_attempts: Count | None = env(
         None, "Tries per URL before the next", "a spare at once, else as paced"
     )

@@ -133,7 +133,7 @@ class _Reader:
         position = self.at
         if self.targets:
             self._refuse(position, "an input after the output")
-        if argument.names == ("input_url",) or argument.text in self.urls:
+        if argument.text in self.urls:
             if any(one.graph is None for one in self.inputs):
                 self._refuse(position, "the stream is an input already")
             self.inputs.append(Input(tuple(self._settle(options.STREAM_INPUT))))

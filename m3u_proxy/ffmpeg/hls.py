@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 
 LOOK_INTERVAL = 0.1
 """Seconds between two looks into the directory; a look costs a thread hop and one small read."""
-STALL_FLOOR = 10.0
-STALL_SEGMENTS = 3
 HOLLOW_PATIENCE = 1.5
 """Seconds an empty file is forgiven: on a full disk FFmpeg goes on and says nothing."""
 INPUT_PAUSE = 1.0
@@ -40,6 +38,8 @@ class HlsOutput:
     segment_duration: float
     window: int
     keep_extra: int
+    stall: float
+    """Seconds without a finished segment, in spite of input, after which the run is lost."""
 
 
 class HlsWriter:
@@ -79,7 +79,6 @@ class HlsWriter:
         self._admit = admit
         self._run = Run(kit, feed, self.kind, key.digest)
         self._ready = asyncio.Event()
-        self._stall = max(STALL_SEGMENTS * output.segment_duration, STALL_FLOOR)
 
     def __repr__(self) -> str:
         return f"<HlsWriter {self.key.digest} {self.state} next={self.timeline.next}>"
@@ -122,7 +121,7 @@ class HlsWriter:
 
     async def _follow(self, shelf: Shelf) -> None:
         """Take in segments as FFmpeg finishes them; raises when the run is lost or makes no progress."""
-        health = Health(self._stall, monotonic())
+        health = Health(self._output.stall, monotonic())
         while True:
             await asyncio.wait([self._run.failure], timeout=LOOK_INTERVAL)
             if self._run.failure.done():

@@ -128,6 +128,9 @@ _SVTAV1 = (
 )
 
 
+_PROTOCOLS = _like(r"(http|https|tcp|tls|crypto|pipe)(,(http|https|tcp|tls|crypto|pipe))*")
+
+
 def _rules(
     names: str, check: Check | None, *, keep: bool = True, per_stream: bool = False
 ) -> dict[str, Rule]:
@@ -155,10 +158,11 @@ STREAM_INPUT = {
         "multiple_requests reconnect_on_network_error reconnect_on_http_error reconnect_delay_max "
         "reconnect_max_retries timeout rw_timeout stimeout seekable http_seekable http_persistent icy "
         "max_reload live_start_index m3u8_hold_counters allowed_extensions extension_picky "
-        "protocol_whitelist tls_verify rtsp_transport readrate readrate_initial_burst stream_loop ss",
+        "tls_verify rtsp_transport readrate readrate_initial_burst stream_loop ss",
         ANYTHING,
         keep=False,
     ),
+    **_rules("protocol_whitelist", _PROTOCOLS, keep=False),
     **_rules("fflags", _flags(_INPUT_FLAGS)),
     **_rules("analyzeduration probesize", RATE),
     **_rules("fpsprobesize max_probe_packets max_delay thread_queue_size threads resync_size", INTEGER),

@@ -16,6 +16,8 @@ from m3u_proxy.ffmpeg.run import Feed, Kit
 from m3u_proxy.model import Stream
 from m3u_proxy.storage.directories import claim
 
+STALL_SEGMENTS = 3
+
 
 @dataclass(frozen=True)
 class Transcoder:
@@ -24,6 +26,8 @@ class Transcoder:
     binaries: Binaries
     kit: Kit
     hls: HlsOptions
+    stall: float
+    """Least seconds without a finished segment after which a writer has failed."""
     root: Path
     """HLS_TEMP_DIR."""
     instance: str
@@ -44,6 +48,7 @@ class Transcoder:
             segment_duration=options.segment_duration,
             window=options.window,
             keep_extra=options.keep_extra,
+            stall=max(STALL_SEGMENTS * options.segment_duration, self.stall),
         )
         return HlsWriter(
             stream.key,

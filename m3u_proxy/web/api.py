@@ -24,7 +24,7 @@ PIPES = frozenset({"mpegts"})
 async def create_stream(request: web.Request) -> web.Response:
     """``POST /streams``: a definition; contacts nobody."""
     context = request.app[CONTEXT]
-    body = await read_model(request, StreamRequest)
+    body = await read_model(request, StreamRequest, context.config.body_timeout)
     stream = context.audience.define(plain_stream(context, body))
     return web.json_response(created(stream, body.metadata))
 
@@ -32,7 +32,7 @@ async def create_stream(request: web.Request) -> web.Response:
 async def create_transcode(request: web.Request) -> web.Response:
     """``POST /transcode``: a definition with an FFmpeg behind it; starts nothing."""
     context = request.app[CONTEXT]
-    body = await read_model(request, TranscodeRequest)
+    body = await read_model(request, TranscodeRequest, context.config.body_timeout)
     stream = context.audience.define(transcoded_stream(context, body))
     return web.json_response(created(stream, body.metadata))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -57,9 +58,9 @@ def _depth(value: object) -> int:
     return deepest
 
 
-async def read_model(request: web.Request, model: type[Model]) -> Model:
-    """The body as ``model``; raises ``BadBody``, or aiohttp's 413 and 415."""
-    raw = await _read(request)
+async def read_model(request: web.Request, model: type[Model], within: float | None = None) -> Model:
+    """The body as ``model``; raises ``BadBody``, or aiohttp's 413 and 415; 408 after ``within`` seconds."""
+    raw = await _read(request, within)
     try:
         value = json.loads(raw.decode(), parse_constant=_constant, object_pairs_hook=_object)
     except (ValueError, RecursionError):
@@ -75,7 +76,7 @@ async def read_model(request: web.Request, model: type[Model]) -> Model:
         raise BadBody(_explain(error)) from None
 
 
-async def _read(request: web.Request) -> bytes:
+async def _read(request: web.Request, within: float | None) -> bytes:
     """The bytes of a body whose head promises JSON of an allowed size; no other is waited for."""
     headers = request.headers
     # A page of another site can send these, and a body without a type, where a browser asks us nothing first.
@@ -88,7 +89,11 @@ async def _read(request: web.Request) -> bytes:
     if headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # the answer itself has not begun
-    return await request.read()
+    try:
+        async with asyncio.timeout(within):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
 
 
 def given(request: web.Request, place: str, path: list[str | int]) -> str:

@@ -26,6 +26,8 @@ class WebConfig:
     """Seconds a joiner waits for its first byte or playlist."""
     body_limit: int
     """Bytes of a request body."""
+    body_timeout: float
+    """Seconds for a request body to arrive."""
     version: str
 
 

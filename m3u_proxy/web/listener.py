@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -16,8 +17,6 @@ log = logging.getLogger(__name__)
 BACKLOG = 2048
 LINGER = 1.0
 """Seconds for which the rest of a refused body is taken in, so that the refusal is read."""
-KEEPALIVE = 30.0
-"""Seconds an idle connection is kept."""
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -54,8 +53,58 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds that a client may take: for a whole header, and between two requests."""
+
+    header: float
+    idle: float
+
+
 class Connection(web.RequestHandler):
-    """One connection. What cannot be read as a request is refused in our words, with no echo of it."""
+    """One connection. What cannot be read as a request is refused in our words, with no echo of it.
+
+    aiohttp waits for ever for a header that never ends, or never begins; ours has a deadline.
+    """
+
+    def __init__(self, server: web.Server, deadlines: Deadlines, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=deadlines.idle,
+            lingering_time=LINGER,
+            access_log=None,  # type: ignore[arg-type]  # means none; the annotation leaves it out
+            logger=log,
+            auto_decompress=False,  # an encoded body is refused, not decoded
+        )
+        self._header = deadlines.header
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The clock of the first header starts."""
+        super().connection_made(transport)
+        self._expect(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """The clock stops with a whole header, and starts again with the first byte of the next."""
+        super().data_received(data)
+        if self._messages or self._current_request is not None:
+            self._stop_clock()
+        elif self._deadline is None and self.transport is not None:
+            self._expect(self.transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Nothing is expected any more."""
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def _expect(self, transport: asyncio.BaseTransport) -> None:
+        self._deadline = asyncio.get_running_loop().call_later(self._header, transport.close)
+
+    def _stop_clock(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def handle_error(
         self,
@@ -77,8 +126,9 @@ class Connection(web.RequestHandler):
 class Listener:
     """Serves an application on bound sockets: ``start``, ``close_door``, then ``aclose``."""
 
-    def __init__(self, app: web.Application, sockets: list[socket.socket]) -> None:
+    def __init__(self, app: web.Application, sockets: list[socket.socket], deadlines: Deadlines) -> None:
         self._sockets = sockets
+        self._deadlines = deadlines
         self._servers: list[asyncio.Server] = []
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
         self.addresses = [(sock.getsockname()[0], sock.getsockname()[1]) for sock in sockets]
@@ -94,15 +144,7 @@ class Listener:
     def _connection(self) -> Connection:
         server = self._runner.server
         assert server is not None
-        return Connection(
-            server,
-            loop=asyncio.get_running_loop(),
-            keepalive_timeout=KEEPALIVE,
-            lingering_time=LINGER,
-            access_log=None,  # type: ignore[arg-type]  # means none; the annotation leaves it out
-            logger=log,
-            auto_decompress=False,  # an encoded body is refused, not decoded
-        )
+        return Connection(server, self._deadlines, asyncio.get_running_loop())
 
     async def close_door(self) -> None:
         """Accept no more; open connections go on."""

@@ -185,6 +185,7 @@ class Daemon:
     def _context(self, segments: SegmentCache) -> Context:
         settings = self._settings
         self.housekeeping = Housekeeping(Counter())
+        auth_failures: Counter[str] = Counter()
         metrics = Metrics(
             Sources(
                 audience=self.audience,
@@ -193,6 +194,7 @@ class Daemon:
                 disk=self.guard,
                 housekeeping=self.housekeeping,
                 crashes=self.background.crashes,
+                auth_failures=auth_failures,
                 log_dropped=self._log_dropped,
                 version=__version__,
             )
@@ -220,6 +222,7 @@ class Daemon:
             request_headers=request_headers,
             metrics=metrics.exposition,
             first_byte=metrics.note_first_byte,
+            auth_failures=auth_failures,
             started_at=monotonic(),
         )
 

@@ -46,6 +46,7 @@ class Sources:
     housekeeping: Housekeeping
     crashes: Counter[str]
     """Of background tasks, by task."""
+    auth_failures: Counter[str]
     log_dropped: Callable[[], int]
     version: str
 
@@ -138,6 +139,7 @@ class _Snapshot(Collector):
         yield _gauges("free_bytes", "Free space of a directory of ours", "path", free)
         yield _gauge("disk_pressure", "1 while no new writer may start", int(sources.disk.pressure))
         yield _counters("task_crashes", "Background tasks that crashed", "task", sources.crashes)
+        yield _counters("auth_failures", "Requests without the right token", "reason", sources.auth_failures)
         yield _counter("log_dropped", "Log records dropped", sources.log_dropped())
         info = GaugeMetricFamily(PREFIX + "build_info", "Version", labels=["version", "python"])
         info.add_metric([sources.version, platform.python_version()], 1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 
 from aiohttp import web
@@ -61,6 +62,8 @@ class Context:
     """Exposition for an Accept header: body and content type."""
     first_byte: Callable[[str, bool, float], None]
     """Note a joiner's wait: kind, whether it was warm, seconds."""
+    auth_failures: Counter[str] = field(default_factory=Counter)
+    """Requests without the right token, by what was wrong: ``missing`` or ``wrong``."""
     started_at: float = 0.0
 
     def uptime(self) -> float:

@@ -59,6 +59,7 @@ def status_of(error: ProxyError) -> int:
 def describe(request: web.Request, error: ProxyError) -> web.Response:
     """The answer that tells a failure."""
     if isinstance(error, Refused):
+        request.app[CONTEXT].auth_failures["missing" if error.status == 401 else "wrong"] += 1
         return failure(error.status, error.detail, error.headers)
     status = status_of(error)
     headers: dict[str, str] = {}

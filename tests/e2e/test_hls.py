@@ -113,7 +113,7 @@ async def test_a_writer_nobody_watches_leaves_nothing(tmp_path: Path, origin: Or
             assert response.status == 200
         assert len(list(daemon.segments.iterdir())) == 1
         async with asyncio.timeout(12.0):
-            while ffmpegs(daemon) or list(daemon.segments.iterdir()):
+            while ffmpegs(daemon) or any(daemon.segments.iterdir()):
                 await asyncio.sleep(0)
         await origin.until(lambda: origin.path("/live.ts").live == 0)
         assert await daemon.metric("viewers") == 0

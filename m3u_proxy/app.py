@@ -54,6 +54,13 @@ QUEUE = 1024 * 1024
 """Bytes a viewer's queue holds beyond the kernel's buffer, unless the setting is smaller."""
 
 
+DESCRIPTOR_RESERVE = 16
+LARGEST_FILE = 2**30
+ADDRESS_SPACE = 8 * 2**30
+ADDRESS_SPACE_PER_CPU = 2**29
+"""Bytes; a runaway FFmpeg ends itself instead of the machine."""
+
+
 class Daemon:
     """The running program. ``async with`` starts and ends it; ``stopped()`` waits for a signal.
 
@@ -112,7 +119,10 @@ class Daemon:
         self._tell_space()
         self.background = await self._stack.enter_async_context(Background())
         self.ledger = Ledger()
-        self.kit = Kit(Confinement(marker=self.instance, umask=0o022), self.ledger, settings.term_kill)
+        fence = Confinement(
+            marker=self.instance, umask=0o022, address_space=_address_space(), file_size=LARGEST_FILE
+        )
+        self.kit = Kit(fence, self.ledger, settings.term_kill)
         self.audience = self._audience()
         self._stack.push_async_callback(self.audience.aclose, "shutdown")
         segments = SegmentCache(settings.segment_cache_size)
@@ -178,7 +188,7 @@ class Daemon:
             catalog,
             Bus(),
             peers,
-            max_viewers=settings.max_viewers,
+            max_viewers=_viewer_limit(settings.max_viewers),
             patience=settings.client_timeout,
         )
 
@@ -307,6 +317,18 @@ def _raise_descriptor_limit() -> None:
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     log.info("file descriptors: %d", hard)
+
+
+def _viewer_limit(setting: int) -> int:
+    """MAX_VIEWERS, or fewer: a quarter of the descriptors is kept for sources, pipes and files."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = max(1, descriptors - max(descriptors // 4, DESCRIPTOR_RESERVE))
+    return min(setting or room, room)
+
+
+def _address_space() -> int:
+    """Bytes an FFmpeg may map: far above what it needs, which grows with its threads."""
+    return ADDRESS_SPACE + (os.cpu_count() or 1) * ADDRESS_SPACE_PER_CPU
 
 
 def _tell_ffmpeg(binaries: Binaries) -> None:

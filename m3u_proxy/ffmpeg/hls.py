@@ -129,11 +129,11 @@ class HlsWriter:
             delivery = await uncut(asyncio.to_thread(shelf.look))
             if delivery is not None:
                 self._take(delivery)
-            sent = self._run.tap.sent if self._run.tap else 0
+            fed, unread = self._run.fed, self._run.unread
             if health.is_hollow(monotonic(), hollow=shelf.hollow):
                 self._kit.ledger.write_errors["empty_output"] += 1
                 raise Unavailable("FFmpeg writes empty files", reason="write_error", retry_after=5.0)
-            if not health.look(monotonic(), fed=sent, delivered=delivery is not None):
+            if not health.look(monotonic(), fed=fed, unread=unread, delivered=delivery is not None):
                 raise Unavailable("FFmpeg makes no progress", reason="stall", retry_after=5.0)
 
     def _take(self, delivery: Delivery) -> None:
@@ -191,9 +191,13 @@ class Health:
         self._hollow_since: float | None = None
         self._fed_at = self._looked_at = self._delivered_at = now
 
-    def look(self, now: float, *, fed: int, delivered: bool) -> bool:
-        """Whether the writer is healthy; ``fed`` is the running total of its input in bytes."""
-        if fed != self._fed:
+    def look(self, now: float, *, fed: int, unread: int, delivered: bool) -> bool:
+        """Whether the writer is healthy.
+
+        ``fed`` is the running total of its input in bytes, ``unread`` how many of them it has not taken: a
+        hung FFmpeg leaves its pipe full, and then nothing more can be fed.
+        """
+        if fed != self._fed or unread:
             self._fed, self._fed_at = fed, now
         if delivered:
             self._delivered_at = now

@@ -12,8 +12,6 @@ from m3u_proxy.ffmpeg.run import Feed, Kit, Run
 from m3u_proxy.upstream.source import Head
 
 READ = 256 * 1024
-STALL = 10.0
-"""Seconds without output after which an FFmpeg that has input counts as hung."""
 LOOKS = 4
 """Looks at its input in that time; one without any starts the time again."""
 EXIT_PATIENCE = 2.0
@@ -31,9 +29,11 @@ class PipeSource:
         kit: Kit,
         kind: str,
         stream: str,
+        stall: float,
     ) -> None:
         self._argv = argv
         self._feed = feed
+        self._stall = stall
         self._run = Run(kit, feed, kind, stream)
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -80,7 +80,7 @@ class PipeSource:
         fed, idle = self._run.fed, 0
         while True:
             try:
-                async with asyncio.timeout(STALL / LOOKS):
+                async with asyncio.timeout(self._stall / LOOKS):
                     await self._wake.wait()
                 return
             except TimeoutError:

@@ -27,7 +27,7 @@ class Transcoder:
     kit: Kit
     hls: HlsOptions
     stall: float
-    """Least seconds without a finished segment after which a writer has failed."""
+    """Least seconds without output, in spite of input, after which an FFmpeg has failed."""
     root: Path
     """HLS_TEMP_DIR."""
     instance: str
@@ -64,7 +64,14 @@ class Transcoder:
         argv = self._argv(pipe_argv, _render(stream))
 
         def open_source() -> PipeSource:
-            return PipeSource(argv, feed=feed, kit=self.kit, kind=stream.kind, stream=stream.key.digest)
+            return PipeSource(
+                argv,
+                feed=feed,
+                kit=self.kit,
+                kind=stream.kind,
+                stream=stream.key.digest,
+                stall=self.stall,
+            )
 
         return open_source
 

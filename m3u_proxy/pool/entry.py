@@ -46,7 +46,7 @@ class Entry:
         self.thing = thing
         self.upstream = upstream
         self.leases = 0
-        self.idle_since = monotonic()
+        self.idle_since = self.started_at = monotonic()
         self.streams: set[str] = set()
         """Ids of the definitions that have used it."""
         self._task: asyncio.Task[None] | None = None

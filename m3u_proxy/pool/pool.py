@@ -27,6 +27,10 @@ LONGEST_REFUSAL = 30.0
 """Seconds for which a failed thing is answered from memory; doubled with every failure in a row."""
 MARKS = 5000
 """Ended playlists that are remembered."""
+HEALTHY = 30.0
+"""Seconds of life after which a failure counts as the first."""
+PASSING = frozenset({"disk", "disk_full"})
+"""Reasons that are not the stream's own: the time in which it is refused does not grow."""
 DOUBLINGS = 5
 """After so many the longest is reached."""
 
@@ -75,6 +79,8 @@ class Pool:
         upstream = None
         if stream.transcode is not None:
             self._check_ffmpeg()
+            if stream.kind is Kind.TRANSCODE_HLS:
+                self._transcoder.admit()
             upstream = self._entries.get(stream.origin.key)
             if upstream is None:
                 self._refuse(stream.origin.key)
@@ -136,7 +142,8 @@ class Pool:
     def _remember(self, entry: Entry, error: ProxyError) -> None:
         key, now = entry.thing.key, monotonic()
         known = self._refusals.get(key)
-        failures = 1 if known is None or entry.thing.is_warm else known.failures + 1
+        afresh = known is None or now - entry.started_at >= HEALTHY or error.reason in PASSING
+        failures = 1 if known is None or afresh else known.failures + 1
         pause = min(FIRST_REFUSAL * 2 ** min(failures - 1, DOUBLINGS), LONGEST_REFUSAL)
         if isinstance(error, UpstreamError) and error.status:
             pause = max(pause, error.retry_after or 0.0)

@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections import deque
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 SEND_BUFFER = 512 * 1024
@@ -19,6 +20,8 @@ SEND_BUFFER = 512 * 1024
 _KEEPALIVE_IDLE = 10
 _KEEPALIVE_INTERVAL = 3
 _KEEPALIVE_PROBES = 3
+_GONE = (OSError, ValueError)
+"""What asking about a closed socket raises; ValueError under uvloop."""
 _TCP_INFO = struct.Struct("@8B24I2QQ")
 
 
@@ -64,9 +67,9 @@ class SocketSink:
         self._transport = transport
         self._socket: socket.socket = transport.get_extra_info("socket")
         self.pending = transport.get_write_buffer_size
-        self.write = transport.write
         if self._socket.family in (socket.AF_INET, socket.AF_INET6):
-            self._tune()
+            with suppress(*_GONE):
+                self._tune()
 
     def _tune(self) -> None:
         option = self._socket.setsockopt
@@ -77,10 +80,14 @@ class SocketSink:
         option(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_INTERVAL)
         option(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_PROBES)
 
+    def write(self, data: bytes) -> None:
+        if not self._transport.is_closing():  # uvloop raises, in the midst of everybody else's round
+            self._transport.write(data)
+
     def peer(self) -> Peer | None:
         try:
             raw = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-        except OSError:
+        except _GONE:
             return None
         if len(raw) < _TCP_INFO.size:
             return None

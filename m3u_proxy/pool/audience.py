@@ -103,6 +103,7 @@ class Audience:
             viewer = self._admit(record, entry, client, is_hls=True)
         else:
             entry.hold()
+            entry.streams.add(stream_id)
             viewer.release()
             viewer.release = entry.release
         viewer.seen_at = monotonic()

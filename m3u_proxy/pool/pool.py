@@ -131,11 +131,6 @@ class Pool:
         if entry.upstream is not None:
             entry.upstream.release(idle_for=self._grace)  # it had its grace already
         self._take_out(entry)
-        if isinstance(entry.thing, HlsWriter) and entry.thing.is_warm:
-            self._marks.pop(entry.thing.key, None)
-            self._marks[entry.thing.key] = entry.thing.timeline.mark()
-            if len(self._marks) > MARKS:
-                del self._marks[next(iter(self._marks))]
         if entry.failure is not None:
             self._remember(entry, entry.failure)
 
@@ -191,9 +186,16 @@ class Pool:
             await asyncio.wait([before])
 
     def _take_out(self, entry: Entry) -> None:
-        key = entry.thing.key
-        if self._entries.get(key) is entry:  # or it has a successor already
-            del self._entries[key]
+        """From now on a joiner gets a successor, which knows where to go on."""
+        thing = entry.thing
+        if self._entries.get(thing.key) is not entry:
+            return
+        del self._entries[thing.key]
+        if isinstance(thing, HlsWriter) and thing.is_warm:
+            self._marks.pop(thing.key, None)
+            self._marks[thing.key] = thing.timeline.mark()
+            if len(self._marks) > MARKS:
+                del self._marks[next(iter(self._marks))]
 
     def _closed(self, key: StreamKey, task: asyncio.Task[None]) -> None:
         if self._closing.get(key) is task:

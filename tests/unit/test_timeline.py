@@ -217,6 +217,36 @@ def test_a_first_ffmpeg_that_left_nothing_behind_leaves_no_seam() -> None:
     assert "#EXT-X-DISCONTINUITY" not in render(timeline)
 
 
+def test_a_later_timeline_goes_on_where_an_earlier_one_ended() -> None:
+    earlier, later = Timeline(3, 1, 2.0), Timeline(3, 1, 2.0)
+    take(earlier, 0, 1, 2, 3, duration=4.2)
+    earlier.restart()
+    take(earlier, 0)
+    later.follow(earlier.mark())
+    assert (later.next, later.target) == (5, 4)
+    take(later, 0, 1)
+    lines = render(later).splitlines()
+    assert lines[2:5] == [
+        "#EXT-X-TARGETDURATION:4",
+        "#EXT-X-MEDIA-SEQUENCE:5",
+        "#EXT-X-DISCONTINUITY-SEQUENCE:1",
+    ]
+    assert lines[6:] == [
+        "#EXT-X-DISCONTINUITY",
+        "#EXTINF:2.000000,",
+        "/5/segment_0.ts",
+        "#EXTINF:2.000000,",
+        "/6/segment_1.ts",
+    ]
+
+
+def test_after_a_timeline_that_showed_nothing_there_is_no_seam() -> None:
+    later = Timeline(3, 1, 2.0)
+    later.follow(Timeline(3, 1, 2.0).mark())
+    take(later, 0)
+    assert "#EXT-X-DISCONTINUITY" not in render(later)
+
+
 def test_segments_that_were_never_taken_leave_no_gap_in_the_numbers() -> None:
     """A full disk: FFmpeg's list moves past empty segments that nobody may be shown."""
     timeline = Timeline(6, 2, 2.0)
@@ -291,9 +321,8 @@ class FFmpeg:
 
 WRITE = st.floats(0.1, 9.0).map(lambda duration: ("write", duration))
 LOOK = st.integers(0, 3).map(lambda untaken: ("look", untaken))
-STEPS = st.lists(
-    st.one_of(WRITE, WRITE, WRITE, LOOK, LOOK, st.just(("restart", 0))), min_size=20, max_size=60
-)
+NEW = st.sampled_from([("restart", 0), ("successor", 0)])
+STEPS = st.lists(st.one_of(WRITE, WRITE, WRITE, LOOK, LOOK, NEW), min_size=20, max_size=60)
 
 
 @settings(max_examples=150, deadline=None)
@@ -312,6 +341,9 @@ def test_what_a_player_has_read_once_stays_true(
         elif step == "restart":
             timeline.restart()
             ffmpeg = FFmpeg(4)
+        elif step == "successor":
+            before, timeline, ffmpeg = timeline, Timeline(window, extra, 2.0), FFmpeg(4)
+            timeline.follow(before.mark())
         else:
             fresh = timeline.missing(ffmpeg.playlist())
             fresh = fresh[: max(0, len(fresh) - int(amount))]
@@ -326,4 +358,5 @@ def test_what_a_player_has_read_once_stays_true(
         assert len(page.segments) <= window
         assert len(timeline) <= window + extra
         oldest, target = min(page.segments, default=oldest), page.target
-    assert numbers == list(range(timeline.next - len(numbers), timeline.next))
+    assert numbers == sorted(set(numbers))
+    assert not numbers or timeline.next > numbers[-1]

@@ -35,7 +35,15 @@ def sequence_of(playlist: str) -> int:
 
 def ffmpegs(daemon: Daemon) -> list[int]:
     """Living FFmpeg processes of a daemon."""
-    return [pid for pid in descendants(daemon.pid) if "ffmpeg" in Path(f"/proc/{pid}/comm").read_text()]
+    return [pid for pid in descendants(daemon.pid) if "ffmpeg" in name_of(pid)]
+
+
+def name_of(pid: int) -> str:
+    """Name of a process; empty when it has gone meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""
 
 
 @pytest.mark.needs("ffprobe")

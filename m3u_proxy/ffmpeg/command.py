@@ -44,15 +44,18 @@ _CONTAINERS = {
 """Piped containers: FFmpeg's muxer, Content-Type."""
 _AUDIO_ONLY = frozenset({"mp3", "adts"})
 _STANDARD_OUTPUT = frozenset({"pipe:1", "pipe:", "-"})
-_FRAGMENTS = ("frag_keyframe", "empty_moov", "default_base_moof")
+# `empty_moov` serves the first byte at once, but copied AAC and AC-3 give their parameters too late for it.
+_FRAGMENTS_ENCODED = ("frag_keyframe", "empty_moov", "default_base_moof")
+_FRAGMENTS_COPIED = ("frag_keyframe", "default_base_moof")
 _FRAGMENTED = frozenset({"frag_keyframe", "frag_every_frame", "frag_custom", "empty_moov", "dash", "cmaf"})
 _JUDGED_ONCE = ("f", "movflags", "hls_time", "hls_list_size", "hls_segment_type", "hls_delete_threshold")
 _RELATIVE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_%.+-][A-Za-z0-9_%.+/-]{0,99}")
 
 # Without `nobuffer`: with it FFmpeg forgets what it has read to learn the codecs, the first keyframe with it,
-# and a stream of 2 s between keyframes starts 2 s later (measured with 5.1 and 9.0).
+# and a stream of 2 s between keyframes starts 2 s later (measured with 5.1 and 9.0). A smaller probe misses
+# the audio of a stream of many Mbit/s.
 _INPUT_FLAGS = ("genpts",)
-_ANALYSIS = {"analyzeduration": "500000", "probesize": "200000"}
+_ANALYSIS = {"analyzeduration": "500000", "probesize": "2000000"}
 _SYNC_METHODS = {"0": "passthrough", "1": "cfr", "2": "vfr", "-1": "auto"}
 _FPS_MODE_SINCE = (5, 1)
 _HLS_FLAGS = "delete_segments+omit_endlist+temp_file+independent_segments+program_date_time"
@@ -152,29 +155,43 @@ def _check_hls(command: Command) -> None:
 
 
 def _check_pipe(command: Command) -> str:
+    """The container as the template names it."""
+    container = next((one.value or "" for one in command.output if one.name == "f"), "mpegts")
+    if container not in _CONTAINERS:
+        raise BadTemplate(f"output format {shown(container)} is not allowed")
+    for one in command.output:
+        if one.name in HLS:
+            raise BadTemplate(f"-{one.name} belongs to HLS output")
     if len(command.targets) > 1:
         raise BadTemplate(f"a second output: {shown(command.targets[1])}")
     for target in command.targets:
         if target not in _STANDARD_OUTPUT:
             raise BadTemplate(f"output {shown(target)} is not the standard output, pipe:1")
-    for one in command.output:
-        if one.name in HLS:
-            raise BadTemplate(f"-{one.name} belongs to HLS output")
-    container = next((one.value or "" for one in command.output if one.name == "f"), "mpegts")
-    if container not in _CONTAINERS:
-        raise BadTemplate(f"output format {shown(container)} is not allowed")
     return container
 
 
 def hls_argv(
-    ffmpeg: str, rendered: Rendered, options: HlsOptions, *, progress_fd: int, version: tuple[int, int]
+    ffmpeg: str,
+    rendered: Rendered,
+    options: HlsOptions,
+    *,
+    progress_fd: int,
+    version: tuple[int, int],
+    adts: bool = False,
 ) -> list[str]:
-    """The command that writes ``PLAYLIST`` and ``segment_<n>`` in its working directory."""
+    """The command that writes ``PLAYLIST`` and ``segment_<n>`` in its working directory.
+
+    ``adts``: the source's audio is AAC in ADTS (stream type 0x0F, ISO/IEC 13818-1 table 2-34). Copied into
+    fMP4 it needs a bit stream filter, which FFmpeg adds by itself in plain MP4 only, and other codecs forbid.
+    """
     shape = options.of(rendered)
     is_fmp4 = rendered.setting("hls_segment_type") == "fmp4"
+    filtered = any(one.name == "bsf" and one.specifier[:2] in ("", ":a") for one in rendered.command.output)
+    unpacked = adts and is_fmp4 and _codec(rendered.command, "a") == "copy" and not filtered
     return [
         *_front(ffmpeg, rendered, progress_fd),
         *_output(rendered, shape.segment_duration, version),
+        *(("-bsf:a", "aac_adtstoasc") if unpacked else ()),
         # A subtitle stream would get a playlist and segments of its own.
         *("-sn", "-dn", "-f", "hls"),
         *("-hls_time", f"{shape.segment_duration:g}", "-hls_list_size", str(shape.window)),
@@ -192,7 +209,8 @@ def pipe_argv(ffmpeg: str, rendered: Rendered, *, progress_fd: int, version: tup
         # `faststart` rewinds its output, which a pipe cannot.
         flags = [one for one in flags_set(rendered.setting("movflags") or "") if one != "faststart"]
         if not _FRAGMENTED.intersection(flags):
-            flags += _FRAGMENTS
+            copied = _codec(rendered.command, "a") == "copy"
+            flags += _FRAGMENTS_COPIED if copied else _FRAGMENTS_ENCODED
         movflags = ["-movflags", "+" + "+".join(flags)]
     return [
         *_front(ffmpeg, rendered, progress_fd),

@@ -146,7 +146,7 @@ _FILTER = re.compile(
 )
 _QUOTED = re.compile(r"'([^']*)'|\\(,)")
 _ESCAPED_COMMA = "\\,"
-_KEY = re.compile(r"\s*([A-Za-z0-9_/.-]*)\s*=(.*)")
+_KEY = re.compile(r"([A-Za-z0-9_/.-]*)\s*=(.*)")
 _VALUE = re.compile(r"[A-Za-z0-9_.(#+-][A-Za-z0-9_.()+*/,<>|&?!%^@# -]*")
 _PAN = re.compile(r"[A-Za-z0-9.()]+(?:\|[A-Za-z0-9]+[=<][A-Za-z0-9.+* -]+)+")
 
@@ -181,7 +181,7 @@ def _refused_options(name: str, options: str | None) -> str | None:
     plain = _QUOTED.sub(r"\1\2", options).replace(_ESCAPED_COMMA, ",")
     if name == "pan":
         return None if _PAN.fullmatch(plain.strip()) else "the options of filter 'pan' are malformed"
-    for option in plain.split(":"):
+    for option in map(str.strip, plain.split(":")):
         named = _KEY.fullmatch(option)
         value = named[2] if named else option
         if named and named[1] not in FILTERS[name]:

@@ -144,7 +144,7 @@ GLOBAL = {
     **_rules("filter_hw_device", NAME),
     **_rules("vaapi_device qsv_device", _DEVICE),
     **_rules("filter_complex_threads filter_threads", INTEGER),
-    **_rules("copyts start_at_zero", None),
+    **_rules("copyts start_at_zero ignore_unknown", None),
     **_rules("dts_delta_threshold dts_error_threshold", NUMBER),
     **_rules("filter_complex", _filter_graph),
     **_rules("vsync", _one_of("0 1 2 -1 passthrough cfr vfr auto")),
@@ -172,7 +172,7 @@ STREAM_INPUT = {
     **_rules("hwaccel_device", _DEVICE, per_stream=True),
     **_rules("extra_hw_frames surfaces gpu async_depth deint", INTEGER),
     **_rules("drop_second_field scan_all_pmts merge_pmt_versions fix_teletext_pts", INTEGER),
-    **_rules("correct_ts_overflow use_wallclock_as_timestamps ignore_unknown", INTEGER),
+    **_rules("correct_ts_overflow use_wallclock_as_timestamps", INTEGER),
     **_rules("autorotate noautorotate accurate_seek noaccurate_seek an vn sn dn", None),
     **_rules("itsoffset itsscale t to", TIME),
     **_rules("r", _FRAME_RATE, per_stream=True),
@@ -194,7 +194,7 @@ _MAPPING = {
     **_rules("map_chapters", _like(r"-1|\d")),
     **_rules("metadata", _METADATA, per_stream=True),
     **_rules("disposition", WORD, per_stream=True),
-    **_rules("an vn sn dn shortest ignore_unknown copyinkf autoscale noautoscale", None),
+    **_rules("an vn sn dn shortest copyinkf autoscale noautoscale", None),
     **_rules("ss t to muxdelay muxpreload", TIME),
     **_rules("max_muxing_queue_size max_delay avioflags flush_packets", WORD, per_stream=True),
     **_rules("max_interleave_delta avoid_negative_ts shortest_buf_duration", WORD),
@@ -266,13 +266,13 @@ _RELATIVE_NAME = _like(r"(?!.*\.\.)[A-Za-z0-9_%.+-][A-Za-z0-9_%.+/-]{0,99}")
 HLS = {
     **_rules("hls_time", _like(r"\d{1,2}(\.\d{1,6})?")),
     **_rules("hls_list_size hls_delete_threshold", _like(r"\d{1,6}")),
-    **_rules("hls_flags", _flags(_HLS_FLAGS), keep=False),
+    **_rules("hls_flags", _flags(_HLS_FLAGS)),
     **_rules("hls_segment_type", _one_of("mpegts fmp4")),
-    **_rules("hls_segment_filename hls_fmp4_init_filename", _RELATIVE_NAME, keep=False),
-    **_rules("hls_init_time hls_allow_cache start_number strftime strftime_mkdir", NUMBER, keep=False),
-    **_rules("hls_playlist_type hls_start_number_source", NAME, keep=False),
+    **_rules("hls_segment_filename hls_fmp4_init_filename", _RELATIVE_NAME),
+    **_rules("hls_init_time hls_allow_cache start_number strftime strftime_mkdir", NUMBER),
+    **_rules("hls_playlist_type hls_start_number_source", NAME),
 }
-"""On the output side of an HLS template. Names and numbers of files are ours, so those given are left out."""
+"""On the output side of an HLS template. Names and numbers of files are ours, whatever is given."""
 
 ALIASES = {
     "codec": "c",

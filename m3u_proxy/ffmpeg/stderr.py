@@ -1,4 +1,4 @@
-"""What FFmpeg says: its words on stderr, cut into lines and judged, and its progress reports. Pure.
+"""What FFmpeg says on stderr, cut into lines and judged. Pure.
 
 Words decide nothing but one thing: a write error of our own output, which ends a run at once.
 """
@@ -11,11 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from m3u_proxy.ffmpeg.progress import Progress, ProgressParser
+
+__all__ = ["Diagnosis", "Progress", "ProgressParser", "Side", "Tail", "classify"]
+
 LINES_KEPT = 200
 LINE_BYTES = 1024
 LINES_PER_FEED = 8
 """Lines taken whole from each end of one read; of those between only the ones that speak of an error."""
-END_BYTES = 4096
 
 Side = Literal["input", "output", "unknown"]
 
@@ -35,7 +38,7 @@ _WRITERS_ONLY = frozenset({"no_space", "quota", "read_only", "disk_full", "canno
 _NOT_DELETED = "failed to delete old segment"
 _INPUT = re.compile(
     r"segment \d+ of playlist|error opening input|https?://|\[(https?|tcp|tls|crypto|fd) @|"
-    r"\[(in|[vasd]?ist|dec)[#:]|\b(pipe|fd):(0\b|\s|$)"
+    r"\[(in|[vasd]?ist|dec)[#:]|\b(pipe|fd):0\b"
 )
 _OUTPUT = re.compile(
     r"\[(out|[vasd]?ost|enc)[#:]|av_interleaved_write_frame|\b(pipe|fd):1\b|"
@@ -45,8 +48,6 @@ _NEEDLES = tuple(text.encode() for _, text in _PATTERNS)
 _LINE_END = re.compile(rb"[\r\n]+")
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\-_])?")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_NUMBER = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,9})?")
-_REPORT_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,6 @@ class Diagnosis:
     pattern: str | None
     fatal: bool = False
     """Our own output cannot be written: the run is lost, whatever its progress says."""
-
-
-_NOTHING = Diagnosis(None, None)
 
 
 def classify(line: str) -> Diagnosis:
@@ -73,7 +71,7 @@ def classify(line: str) -> Diagnosis:
         return Diagnosis("output", "not_deleted")
     pattern = next((slug for slug, text in _PATTERNS if text in lowered), None)
     if pattern is None:
-        return _NOTHING
+        return Diagnosis(None, None)
     if _INPUT.search(lowered):
         return Diagnosis("input", pattern)
     if pattern in _WRITERS_ONLY or _OUTPUT.search(lowered):
@@ -123,14 +121,15 @@ class Tail:
         if len(lines) <= LINES_PER_FEED:
             return lines
         flood = lines.pop()
-        border = _LINE_END.search(flood, max(0, len(flood) - END_BYTES)) if len(flood) > END_BYTES else None
-        middle, end = (flood[: border.start()], flood[border.end() :]) if border else (flood, b"")
-        if len(flood) <= END_BYTES:
-            middle, end = b"", flood
-        ending = _LINE_END.split(end)
+        cut = len(flood)
+        for _ in range(LINES_PER_FEED):
+            cut = max(flood.rfind(b"\n", 0, cut), flood.rfind(b"\r", 0, cut))
+            if cut < 0:
+                return lines + _LINE_END.split(flood)
+        middle = flood[:cut]
         errors = _errors_in(middle)
-        self.suppressed += max(middle.count(b"\n"), middle.count(b"\r"), bool(middle)) - len(errors)
-        return lines + errors + ending
+        self.suppressed += max(middle.count(b"\n"), middle.count(b"\r")) + 1 - len(errors)
+        return lines + errors + _LINE_END.split(flood[cut + 1 :])
 
     def _clean(self, line: bytes) -> str:
         text = line[:LINE_BYTES].decode("utf-8", "replace")
@@ -147,66 +146,3 @@ def _errors_in(text: bytes) -> list[bytes]:
         border = _LINE_END.search(text, at)
         lines[start] = text[max(start, at - LINE_BYTES // 2) : border.start() if border else len(text)]
     return list(lines.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """One report of ``-progress``; what FFmpeg does not know yet is ``None``."""
-
-    frame: int | None
-    fps: float | None
-    bitrate: float | None
-    """Bits per second of the output."""
-    total_size: int | None
-    """Bytes written."""
-    out_time_us: int | None
-    """Position in the output, in microseconds."""
-    speed: float | None
-    """1.0 is real time."""
-    progress: str
-    """``continue``, or ``end`` for the last report."""
-
-
-class ProgressParser:
-    """Reads the pipe given to ``-progress``; ``latest`` is the newest complete report."""
-
-    def __init__(self) -> None:
-        self.latest: Progress | None = None
-        self._rest = b""
-        self._values: dict[str, str] = {}
-
-    def feed(self, data: bytes) -> None:
-        """Take what was read, cut anywhere."""
-        *lines, rest = (self._rest + data).split(b"\n")
-        self._rest = rest[-_REPORT_BYTES:]
-        for line in lines:
-            name, _, value = line[:LINE_BYTES].decode("ascii", "replace").strip().partition("=")
-            if name == "progress":
-                self.latest = _report(self._values, value)
-                self._values = {}
-            elif name in _REPORTED:
-                self._values[name] = value
-
-
-_REPORTED = frozenset({"frame", "fps", "bitrate", "total_size", "out_time_us", "speed"})
-
-
-def _report(values: dict[str, str], progress: str) -> Progress:
-    def number(name: str) -> float | None:
-        match = _NUMBER.match(values.get(name, "").strip())
-        return float(match[0]) if match else None
-
-    def integer(name: str) -> int | None:
-        found = number(name)
-        return None if found is None else int(found)
-
-    kilobits = number("bitrate")
-    return Progress(
-        frame=integer("frame"),
-        fps=number("fps"),
-        bitrate=None if kilobits is None else kilobits * 1000,
-        total_size=integer("total_size"),
-        out_time_us=integer("out_time_us"),
-        speed=number("speed"),
-        progress=progress,
-    )

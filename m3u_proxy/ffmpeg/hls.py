@@ -107,8 +107,10 @@ class HlsWriter:
                     self._run.start(self._output.argv, claim.path, stdout=False)
                     await self._follow(shelf)
                 finally:
-                    await uncut(self._run.stop())
-                    shelf.close()
+                    try:
+                        await uncut(self._run.stop())
+                    finally:
+                        shelf.close()
         except ProxyError as error:
             self.error = error
             self._enter(State.FAILED)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from m3u_proxy.errors import Closed, ProxyError, UpstreamError
+from m3u_proxy.ffmpeg.hls import uncut
 from m3u_proxy.media.mpegts import Batch, NotMedia, Point
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
 from m3u_proxy.pool.fanout import Fanout
@@ -172,7 +173,7 @@ class Relay:
             return delay
         finally:
             self.connected = False
-            await source.aclose()
+            await uncut(source.aclose())  # whoever comes next may open only what this has let go of
         raise AssertionError("a source ends by raising")
 
     async def _read(self, source: Source) -> None:

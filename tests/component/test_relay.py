@@ -500,6 +500,21 @@ async def test_ending_a_relay_that_waits_for_its_source_frees_those_who_wait_wit
     assert script.open == 0
 
 
+async def test_a_relay_that_is_ended_while_its_source_closes_waits_for_that() -> None:
+    script = Script()
+    relay = a_relay(script, reconnect=0.0)
+    async with running(relay) as task:
+        script.may_close.clear()
+        script.last.lose("reset")
+        await settle()
+        task.cancel()
+        await settle()
+        assert not task.done()
+        script.may_close.set()
+        await asyncio.wait([task])
+    assert script.open == 0
+
+
 async def test_a_relay_begins_when_its_predecessor_has_ended() -> None:
     script = Script()
     relay = a_relay(script)

@@ -19,7 +19,8 @@ from typing import Protocol
 
 from m3u_proxy.errors import ProxyError, Unavailable
 from m3u_proxy.ffmpeg.process import Child, Confinement, Exit
-from m3u_proxy.ffmpeg.stderr import Progress, ProgressParser, Tail, classify
+from m3u_proxy.ffmpeg.progress import Progress, ProgressParser
+from m3u_proxy.ffmpeg.stderr import Tail, classify
 from m3u_proxy.redact import redact
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,10 @@ class Feed(Protocol):
 
     async def ready(self) -> None:
         """Wait for the source's first tables; raises why there are none."""
+
+    @property
+    def has_adts(self) -> bool:
+        """Whether its audio is AAC in ADTS, which fragmented MP4 cannot hold as it is."""
 
     def attach_pipe(self, fd: int) -> Tap:
         """Write the stream to a non-blocking pipe from the newest random-access point on."""

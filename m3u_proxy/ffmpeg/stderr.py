@@ -11,10 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from m3u_proxy.ffmpeg.progress import Progress, ProgressParser
-
-__all__ = ["Diagnosis", "Progress", "ProgressParser", "Side", "Tail", "classify"]
-
 LINES_KEPT = 200
 LINE_BYTES = 1024
 LINES_PER_FEED = 8

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,8 +43,16 @@ class Transcoder:
         """The writer of a stream with HLS output."""
         rendered = _render(stream)
         options = self.hls.of(rendered)
+        ffmpeg = self.check()
         output = HlsOutput(
-            argv=self._argv(hls_argv, rendered, options),
+            argv=lambda fd: hls_argv(
+                ffmpeg.path,
+                rendered,
+                options,
+                progress_fd=fd,
+                version=ffmpeg.version_info,
+                adts=feed.has_adts,
+            ),
             segment_duration=options.segment_duration,
             window=options.window,
             keep_extra=options.keep_extra,
@@ -61,7 +69,10 @@ class Transcoder:
 
     def pipe(self, stream: Stream, feed: Feed) -> Callable[[], PipeSource]:
         """Opens the source behind the relay of a stream with piped output."""
-        argv = self._argv(pipe_argv, _render(stream))
+        ffmpeg, rendered = self.check(), _render(stream)
+
+        def argv(fd: int) -> list[str]:
+            return pipe_argv(ffmpeg.path, rendered, progress_fd=fd, version=ffmpeg.version_info)
 
         def open_source() -> PipeSource:
             return PipeSource(
@@ -74,10 +85,6 @@ class Transcoder:
             )
 
         return open_source
-
-    def _argv(self, build: Callable[..., list[str]], *args: object) -> Callable[[int], Sequence[str]]:
-        ffmpeg = self.check()
-        return lambda fd: build(ffmpeg.path, *args, progress_fd=fd, version=ffmpeg.version_info)
 
 
 def _render(stream: Stream) -> Rendered:

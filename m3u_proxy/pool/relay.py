@@ -34,6 +34,7 @@ SHORTEST_PULSE = 0.04
 LONGEST_PULSE = 0.2
 PULSE_PER_VIEWER = 0.0005
 """A chunk's age grows with the audience: few viewers get low latency, many get few and large writes."""
+ADTS = 0x0F
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,13 @@ class Relay:
     def detach(self, outlet: Outlet) -> None:
         """The viewer has left. Idempotent."""
         self._fanout.detach(outlet)
+
+    @property
+    def has_adts(self) -> bool:
+        """Whether the first audio of its programme is AAC in ADTS (ISO/IEC 13818-1 table 2-34)."""
+        programme = self._intake.programme
+        audio = programme.first("audio") if programme else None
+        return audio is not None and audio.stream_type == ADTS
 
     def attach_pipe(self, fd: int) -> Tap:
         """Feed FFmpeg's standard input like any other viewer."""

@@ -173,3 +173,27 @@ async def test_each_form_leads_to_the_other(daemon: Daemon, origin: Origin) -> N
     async with daemon.http.get(f"/hls/{plain}/playlist.m3u8", allow_redirects=False) as response:
         assert response.status == 302
         assert response.headers["Location"] == f"/m3u-proxy/stream/{plain}"
+
+
+@pytest.mark.needs("ffprobe")
+async def test_fragmented_mp4_keeps_its_types_and_plays(
+    daemon: Daemon, origin: Origin, tmp_path: Path
+) -> None:
+    profile = "-i {input_url} -c copy -hls_segment_type fmp4 -f hls index.m3u8"
+    endpoint = await transcode(daemon, origin.url("/live.ts"), profile)
+    async with daemon.http.get(endpoint) as response:
+        text = await response.text()
+    found = re.search(r'#EXT-X-MAP:URI="([^"]+)"', text)
+    assert found is not None, text
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert all("/segment?client_id=" in line and line.endswith(".m4s") for line in lines)
+    movie = b""
+    for url, kind in ((found[1], "video/mp4"), (lines[0], "video/iso.segment")):
+        async with daemon.http.get(url) as response:
+            assert response.headers["Content-Type"] == kind
+            movie += await response.read()
+    path = tmp_path / "capture.mp4"
+    path.write_bytes(movie)
+    kinds = {row["codec_type"]: int(row["nb_read_frames"]) for row in probe(path)["streams"]}
+    assert kinds["video"] >= 49
+    assert kinds["audio"] > 80

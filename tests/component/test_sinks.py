@@ -6,7 +6,6 @@ import asyncio
 import fcntl
 import os
 import socket
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import cast
 import pytest
 
 from m3u_proxy.pool.sinks import SEND_BUFFER, PipeSink, SocketSink
-from tests.support.netns import Machine
+from tests.support.netns import Machine, ticks
 from tests.support.stepped import settle, until
 
 CHUNK = bytes(range(256)) * 1024
@@ -201,15 +200,13 @@ def far_player(does: str) -> Iterator[tuple[Machine, SocketSink]]:
 
 def dead_after(sink: SocketSink, limit: float, *, within: float, writing: bool) -> float:
     """Seconds until the peer counts as dead."""
-    began = time.monotonic()
-    while time.monotonic() - began < within:
+    for passed in ticks(within):
         if writing:
             sink.write(CHUNK[:1316])
         peer = sink.peer()
         assert peer is not None
         if peer.is_dead(limit):
-            return time.monotonic() - began
-        time.sleep(0.02)
+            return passed
     raise AssertionError(f"still alive after {within} s: {sink.peer()}")
 
 

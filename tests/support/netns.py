@@ -6,6 +6,8 @@ import itertools
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +16,14 @@ _NUMBERS = itertools.count()
 
 def _ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=10)
+
+
+def ticks(seconds: float) -> Iterator[float]:
+    """Every 20 ms the seconds that have passed, for so long."""
+    began = time.monotonic()
+    while (passed := time.monotonic() - began) < seconds:
+        yield passed
+        time.sleep(0.02)
 
 
 class Machine:

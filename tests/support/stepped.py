@@ -31,10 +31,15 @@ async def ended(task: asyncio.Task[None]) -> None:
         await task
 
 
+async def turn() -> None:
+    """One turn of the loop."""
+    await asyncio.sleep(0)
+
+
 async def settle() -> None:
     """Let everything happen that needs no time."""
     for _ in range(TURNS):
-        await asyncio.sleep(0)
+        await turn()
 
 
 class Player:

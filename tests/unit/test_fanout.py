@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from m3u_proxy.media.mpegts import Point
@@ -13,7 +11,7 @@ from m3u_proxy.pool.outlet import Outlet
 from m3u_proxy.pool.ring import Ring
 from m3u_proxy.pool.tally import Tally
 from tests.support import ts
-from tests.support.stepped import Player, settle, until
+from tests.support.stepped import Player, settle, turn, until
 from tests.support.tsverify import slices_of, verify
 
 SAMPLE = ts.programme(pictures=60, gop=10)
@@ -99,7 +97,7 @@ async def test_viewers_are_served_in_slices_and_the_loop_gets_its_turn_between()
     stage.feed()
     counts = [served()]
     while counts[-1] < len(players):
-        await asyncio.sleep(0)
+        await turn()
         counts.append(served())
         assert len(counts) < 20
     assert SLICE in counts

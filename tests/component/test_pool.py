@@ -10,11 +10,12 @@ import pytest
 
 from m3u_proxy.errors import NotFound, Unavailable
 from m3u_proxy.model import State
+from m3u_proxy.pool.outlet import Outlet
 from m3u_proxy.pool.viewers import Viewer
 from tests.support.channel import channel
 from tests.support.definitions import URL, a_stream, a_transcode
 from tests.support.house import GRACE, House
-from tests.support.stepped import settle, until
+from tests.support.stepped import Player, settle, until
 
 TS = channel(30).data
 OTHER_URL = "http://provider.example/live/u/p/102.ts"
@@ -192,6 +193,7 @@ async def test_the_run_of_a_stream_ends_within_three_seconds_of_its_last_viewer(
     _, viewer = house.watch()
     house.audience.leave(viewer, "client_left")
     left_at = house.clock.now
+    house.pass_time(0.15)  # the sweeps do not wait for him to leave
     while "stream_stopped" not in house.told():
         house.pass_time(0.25)
     assert house.clock.now - left_at <= 3.0
@@ -239,6 +241,28 @@ async def test_a_stream_that_nobody_opens_stops_when_it_leaves_the_lists(house: 
     assert house.audience.catalog.listed() == []
 
 
+async def test_a_stream_that_left_the_lists_comes_back_with_its_viewer(house: House) -> None:
+    stream = house.audience.define(a_stream())
+    house.pass_time(60.0)
+    assert house.audience.catalog.listed() == []
+    house.watch()
+    assert [record.stream for record in house.audience.catalog.listed()] == [stream]
+    assert house.told() == ["stream_started", "stream_stopped", "stream_started", "client_connected"]
+
+
+async def test_a_player_that_is_paused_for_too_long_is_found_by_the_sweep(house: House) -> None:
+    player = Player()
+    player.paused = True
+    outlet = Outlet(player)
+    outlet.moved_at = house.clock.now
+    outlet.write(b"x")
+    house.audience.peers.add(outlet)
+    house.pass_time(599.0)
+    assert not outlet.ended.done()
+    house.pass_time(4.0)
+    assert outlet.ended.result() == "paused"
+
+
 async def test_counts_of_a_viewer_that_left_stay_with_its_stream(house: House) -> None:
     stream = house.audience.define(a_stream())
     _, viewer = house.watch()
@@ -278,9 +302,12 @@ async def test_a_player_that_waits_for_a_segment_is_not_silent(house: House) -> 
     _, viewer = house.poll()
     quiet = asyncio.create_task(house.audience.quiet())
     with house.audience.sending(viewer):
+        with house.audience.sending(viewer):
+            await settle()
         await settle()
         house.pass_time(600.0)
         assert list(house.audience.viewers) == [viewer]
+        assert not quiet.done()
     await settle()
     assert quiet.done()
     house.pass_time(12.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -288,6 +289,34 @@ async def test_a_provider_that_asks_for_time_is_left_alone_for_it(house: House) 
     house.audience.define(a_stream())
     house.scripts[URL].refusal = UpstreamError("http_429", "too many", status=429, retry_after=20.0)
     assert await fail_once_more(house) == pytest.approx(20)
+
+
+async def test_a_source_that_failed_for_one_output_is_not_asked_for_the_other(house: House) -> None:
+    house.audience.define(a_stream())
+    house.audience.define(a_transcode())
+    house.scripts[URL].refusal = UpstreamError("refused", "no")
+    house.watch()
+    await settle()
+    with pytest.raises(UpstreamError, match="no"):
+        house.poll()
+    assert len(house.scripts[URL].opened) == 1
+    assert house.ffmpeg.made == []
+
+
+async def test_a_failure_is_told_to_those_who_share_it_and_not_to_the_deleted(house: House) -> None:
+    first = house.audience.define(a_transcode())
+    second = house.audience.define(replace(a_transcode(), id="b" * 32))  # the same in other words
+    house.poll("one", first.id)
+    writer, _ = house.poll("two", second.id)
+    await house.audience.delete(first.id, "manual_deletion")
+    house.audience.define(first)
+    assert house.audience.viewers.count(second.id) == 1
+    (await house.scripts[URL].attempt(1)).feed(TS)
+    await until(lambda: sum(house.ffmpeg.running.values()) == 1)
+    writer.lost.set_result(Unavailable("FFmpeg ended", reason="ffmpeg_error"))
+    await settle()
+    assert "stream_failed" not in house.told(first.id)
+    assert house.told(second.id).count("stream_failed") == 1
 
 
 async def test_a_failure_that_lies_back_is_forgotten(house: House) -> None:

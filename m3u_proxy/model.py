@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from hashlib import md5, sha256
 
-NO_HEADERS: Mapping[str, str] = {}
+from m3u_proxy.errors import ProxyError
 
 
 class State(StrEnum):
@@ -53,11 +53,12 @@ class Origin:
     url: str
     headers: Mapping[str, str]
 
-    @property
-    def key(self) -> StreamKey:
-        """Two streams with an equal key share one upstream connection."""
+    key: StreamKey = field(init=False, compare=False)
+    """Two streams with an equal key share one upstream connection."""
+
+    def __post_init__(self) -> None:
         lines = sorted(f"{name.lower()}:{value}" for name, value in self.headers.items())
-        return StreamKey.of(self.url, *lines)
+        object.__setattr__(self, "key", StreamKey.of(self.url, *lines))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,14 @@ class Stream:
     """The caller's own headers; ``origin.headers`` holds them merged over the defaults."""
     transcode: Transcode | None = None
     permanent: bool = False
+    key: StreamKey = field(init=False, compare=False)
+    """Key of the running thing that viewers of this stream share; looked up with every request."""
+
+    def __post_init__(self) -> None:
+        key = self.origin.key
+        if self.transcode is not None:
+            key = StreamKey.of(key.digest, self.transcode.output, *self.transcode.arguments)
+        object.__setattr__(self, "key", key)
 
     @property
     def kind(self) -> Kind:
@@ -98,13 +107,6 @@ class Stream:
         if self.transcode is None:
             return Kind.LIVE
         return Kind.TRANSCODE_HLS if self.transcode.output == "hls" else Kind.TRANSCODE_TS
-
-    @property
-    def key(self) -> StreamKey:
-        """Key of the running thing that viewers of this stream share."""
-        if self.transcode is None:
-            return self.origin.key
-        return StreamKey.of(self.origin.key.digest, self.transcode.output, *self.transcode.arguments)
 
     @property
     def endpoint(self) -> str:
@@ -181,3 +183,5 @@ class StreamSnapshot:
     errors: int
     last_access: datetime
     run: RunSnapshot | None
+    failure: ProxyError | None
+    """Why joiners are turned away now, if they are."""

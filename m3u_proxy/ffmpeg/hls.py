@@ -106,20 +106,27 @@ class HlsWriter:
                 try:
                     self._run.start(self._output.argv, claim.path, stdout=False)
                     await self._follow(shelf)
+                except ProxyError as error:
+                    self._fail(error)  # viewers hear of it before FFmpeg has been ended
                 finally:
                     try:
                         await uncut(self._run.stop())
                     finally:
                         shelf.close()
         except ProxyError as error:
-            self.error = error
-            self._enter(State.FAILED)
+            self._fail(error)
         finally:
             if self.state is not State.FAILED:
                 self.error = Closed("The stream was stopped", reason="closed")
                 self._enter(State.CLOSED)
             self.files.clear()
             self._ready.set()
+
+    def _fail(self, error: ProxyError) -> None:
+        self.error = error
+        self.files.clear()
+        self._enter(State.FAILED)
+        self._ready.set()
 
     async def _follow(self, shelf: Shelf) -> None:
         """Take in segments as FFmpeg finishes them; raises when the run is lost or makes no progress."""
@@ -154,7 +161,8 @@ class HlsWriter:
         if state is self.state:
             return
         self.state = state
-        log.info("writer %s%s", state, f": {self.error.detail}" if self.error else "", extra=self._who)
+        level = logging.WARNING if state is State.FAILED else logging.INFO
+        log.log(level, "writer %s%s", state, f": {self.error.detail}" if self.error else "", extra=self._who)
 
     @property
     def _who(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ which a viewer leaves, and reads never wait for anything.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +24,8 @@ from m3u_proxy.pool.outlet import PeerWatch
 from m3u_proxy.pool.pool import Pool
 from m3u_proxy.pool.relay import Relay
 from m3u_proxy.pool.viewers import Viewer, ViewerTable
+
+log = logging.getLogger(__name__)
 
 TICK = 0.25
 """Seconds between two sweeps."""
@@ -59,7 +62,10 @@ class Audience:
     def define(self, stream: Stream) -> Stream:
         """Add or renew a definition; contacts nobody. Answers the definition in force."""
         now = monotonic()
+        known = self.catalog.get(stream.id)
         record, created = self.catalog.put(stream, now, watched=self.viewers.count(stream.id) > 0)
+        if known is not None and known.stream.key != record.stream.key:
+            self.pool.supersede(known.stream, record.stream)
         if created:
             self._tell_started(record)
         return record.stream
@@ -75,14 +81,15 @@ class Audience:
             viewer.end(reason)
         self._tell_stopped(record, reason)
         self.catalog.remove(stream_id)
-        self.pool.forgive(record.stream)
         await self.pool.give_up(record.stream)
+        self.pool.forgive(record.stream)
 
     # -- viewers ----------------------------------------------------------------------------------------
 
     def watch(self, stream_id: str, client: Client) -> tuple[Relay, Viewer]:
         """A player opens an endless body: the relay behind it, and its place there. Undone by ``leave``."""
         record = self.catalog.find(stream_id)
+        self._renew(record)
         self._check_admission()
         client = replace(client, id=self.viewers.free_id(stream_id, client.id))
         entry = self.pool.acquire(record.stream)
@@ -95,6 +102,7 @@ class Audience:
         The first request makes the place, later ones keep it; it is lost after a while without any.
         """
         record = self.catalog.find(stream_id)
+        self._renew(record)
         viewer = self.viewers.get(stream_id, client.id)
         self._check_admission(new=viewer is None)
         entry = self.pool.acquire(record.stream)
@@ -109,6 +117,12 @@ class Audience:
         viewer.seen_at = monotonic()
         viewer.last_access = datetime.now(UTC)
         return entry.thing, viewer
+
+    def _renew(self, record: Record) -> None:
+        """A definition that changed while it was watched applies now that nobody watches it."""
+        if record.renewal is not None and not self.viewers.count(record.stream.id):
+            old, record.stream, record.renewal = record.stream, record.renewal, None
+            self.pool.supersede(old, record.stream)
 
     def writer(self, stream_id: str) -> HlsWriter | None:
         """The writer behind a stream if it runs; starts nothing."""
@@ -192,6 +206,7 @@ class Audience:
         for stream_id in stream_ids:
             record = self.catalog.get(stream_id)
             if record is not None:
+                log.warning("stream failed: %s", error.detail, extra={"stream": stream_id})
                 record.errors += 1
                 self._emit(
                     EventType.STREAM_FAILED,
@@ -270,4 +285,5 @@ class Audience:
             errors=record.errors,
             last_access=max([record.last_access, *(viewer.last_access for viewer in viewers)]),
             run=entry.thing.snapshot() if entry else None,
+            failure=self.pool.refusal(stream),
         )

@@ -7,7 +7,7 @@ opened for as long as ``retention`` says, so that a player after a long pause si
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from m3u_proxy.errors import NotFound, Unavailable
@@ -25,6 +25,8 @@ class Record:
     idle_since: float | None
     """Monotonic time since which nobody watches; ``None`` while somebody does."""
     last_access: datetime
+    renewal: Stream | None = None
+    """A newer definition that waits until nobody watches."""
     opened: bool = False
     listed: bool = True
     running: bool = True
@@ -68,10 +70,13 @@ class Catalog:
     def put(self, stream: Stream, now: float, *, watched: bool) -> tuple[Record, bool]:
         """Add a definition or renew one nobody watches; the record, and whether it is a new one.
 
-        While it is watched the run goes on: the metadata stays, the rest applies from the next connection.
+        While it is watched the run goes on; the metadata stays, and the rest waits in ``renewal``.
         """
         known = self._records.get(stream.id)
+        if known is not None and known.stream.permanent:
+            stream = replace(stream, permanent=True)  # until it is deleted
         if known is not None and watched:
+            known.renewal = replace(stream, metadata=known.stream.metadata)
             return known, False
         if known is None:
             self._make_room()

@@ -8,11 +8,14 @@ until its bytes have left, and jumps to a newer random-access point when the rin
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection
 
 from m3u_proxy.pool.outlet import Outlet
 from m3u_proxy.pool.ring import Ring
 from m3u_proxy.pool.tally import Tally
+
+log = logging.getLogger(__name__)
 
 SLICE = 32
 """Viewers served before the loop gets to do something else (about a millisecond)."""
@@ -94,7 +97,7 @@ class Fanout:
         turn, self._turn = self._turn[:SLICE], self._turn[SLICE:]
         for outlet in turn:
             if outlet in self._outlets:
-                self._behind |= self._advance(outlet)
+                self._behind |= self._serve(outlet)
         if self._turn:
             self._loop.call_soon(self._slice)
         elif self._again:
@@ -106,6 +109,16 @@ class Fanout:
     def _come_back(self) -> None:
         if self._timer is None:
             self._timer = self._loop.call_later(CATCH_UP, self.pulse)
+
+    def _serve(self, outlet: Outlet) -> bool:
+        """``_advance`` for one of many: a way out that breaks must not stop the others."""
+        try:
+            return self._advance(outlet)
+        except Exception:
+            log.exception("a viewer was dropped")
+            self.detach(outlet)
+            outlet.end("error")
+            return False
 
     def _advance(self, outlet: Outlet) -> bool:
         """Write what the viewer lacks, at most ``queue`` bytes of it; whether it is still behind."""

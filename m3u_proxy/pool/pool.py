@@ -74,6 +74,8 @@ class Pool:
         """The entry behind a stream, started if there is none. Synchronous from look-up to insertion."""
         entry = self._entries.get(stream.key)
         if entry is not None:
+            if entry.thing.error is not None:  # it is being ended
+                raise entry.thing.error.again()
             return entry
         self._refuse(stream.key)
         upstream = None
@@ -114,8 +116,14 @@ class Pool:
     def _check_ffmpeg(self) -> None:
         self._transcoder.check()
         limit = self._max_ffmpeg
-        transcodes = sum(entry.upstream is not None for entry in self._entries.values())
-        if limit and transcodes >= limit:
+        transcodes = [entry for entry in self._entries.values() if entry.upstream is not None]
+        if not limit or len(transcodes) < limit:
+            return
+        idle = [entry for entry in transcodes if not entry.leases]
+        if idle:  # somebody has changed the channel: the old one gives up its place
+            for entry in self.unused(min(idle, key=lambda one: one.idle_since)):
+                self._begin_close(entry)
+        else:
             self.tally.rejected["max_ffmpeg"] += 1
             raise Unavailable(f"Limit of {limit} FFmpeg processes reached (MAX_FFMPEG)", reason="max_ffmpeg")
 
@@ -205,10 +213,31 @@ class Pool:
         """What runs behind a stream, if anything does."""
         return self._entries.get(stream.key)
 
+    def supersede(self, old: Stream, new: Stream) -> None:
+        """A definition has changed: what runs unused behind the old form ends before the new one begins."""
+        for key in (old.key, old.origin.key):
+            entry = self._entries.get(key)
+            for one in self.unused(entry) if entry else ():
+                self._begin_close(one)
+        closing = self._closing.get(old.origin.key)
+        if closing is not None and new.origin.key not in self._closing:
+            key = new.origin.key
+            self._closing[key] = closing
+            closing.add_done_callback(lambda done: self._closed(key, done))
+
     def forgive(self, stream: Stream) -> None:
         """Forget how it ended before."""
-        self._refusals.pop(stream.key, None)
+        for key in (stream.key, stream.origin.key):
+            self._refusals.pop(key, None)
         self._marks.pop(stream.key, None)
+
+    def refusal(self, stream: Stream) -> ProxyError | None:
+        """Why joiners are turned away now, if they are."""
+        for key in (stream.key, stream.origin.key):
+            refusal = self._refusals.get(key)
+            if refusal is not None and monotonic() < refusal.until:
+                return refusal.error
+        return None
 
     def running(self) -> list[RunSnapshot]:
         """Every running thing now."""

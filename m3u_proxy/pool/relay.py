@@ -100,7 +100,8 @@ class Relay:
         self._size = 0
         self._flush_timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._ready: asyncio.Event = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._begun = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Relay {self.key.digest} {self.kind} {self.state} viewers={len(self._fanout)}>"
@@ -111,8 +112,14 @@ class Relay:
         return self._ring.next > 0
 
     async def ready(self) -> None:
-        """Wait until there is something to send; raises the error of a relay that failed."""
+        """Wait for the tables: FFmpeg may start now. Raises the error of a relay that failed."""
         await self._ready.wait()
+        if self.error is not None:
+            raise self.error.again()
+
+    async def begun(self) -> None:
+        """Wait until there is a picture to send; raises the error of a relay that failed."""
+        await self._begun.wait()
         if self.error is not None:
             raise self.error.again()
 
@@ -162,6 +169,7 @@ class Relay:
                 self._enter(State.CLOSED)
             self._fanout.close(self.error.reason if self.error else "closed")
             self._ready.set()
+            self._begun.set()
 
     async def _attempt(self) -> float:
         """One connection from open to its end; seconds to wait before the next one."""
@@ -228,6 +236,7 @@ class Relay:
         self._points.clear()
         self._size = 0
         self._ready.set()
+        self._begun.set()
         self._fanout.pulse()
 
     def _fail(self, error: ProxyError) -> None:
@@ -238,7 +247,8 @@ class Relay:
         if state is self.state:
             return
         self.state = state
-        log.info("relay %s%s", state, f": {self.error.detail}" if self.error else "", extra=self._who)
+        level = logging.WARNING if state is State.FAILED else logging.INFO
+        log.log(level, "relay %s%s", state, f": {self.error.detail}" if self.error else "", extra=self._who)
 
     @property
     def _who(self) -> Mapping[str, str]:

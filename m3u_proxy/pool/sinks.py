@@ -20,7 +20,7 @@ SEND_BUFFER = 512 * 1024
 _KEEPALIVE_IDLE = 10
 _KEEPALIVE_INTERVAL = 3
 _KEEPALIVE_PROBES = 3
-_GONE = (OSError, ValueError)
+_GONE = (OSError, ValueError, AttributeError)
 """What asking about a closed socket raises; ValueError under uvloop."""
 _TCP_INFO = struct.Struct("@8B24I2QQ")
 
@@ -60,19 +60,10 @@ class Sink(Protocol):
         """What the kernel knows of the other end; ``None`` where there is nothing to ask."""
 
 
-class SocketSink:
-    """A player's connection, written to below aiohttp: the same ``bytes`` object for every viewer."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._socket: socket.socket = transport.get_extra_info("socket")
-        self.pending = transport.get_write_buffer_size
-        if self._socket.family in (socket.AF_INET, socket.AF_INET6):
-            with suppress(*_GONE):
-                self._tune()
-
-    def _tune(self) -> None:
-        option = self._socket.setsockopt
+def tune(transport: asyncio.BaseTransport) -> None:
+    """Options of every connection a viewer may use, set once when it is accepted."""
+    option = transport.get_extra_info("socket").setsockopt
+    with suppress(*_GONE):
         option(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         # A viewer of a silent source owes no ACK: only keep-alive finds out that it is half-open.
         option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -80,13 +71,23 @@ class SocketSink:
         option(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_INTERVAL)
         option(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_PROBES)
 
+
+class SocketSink:
+    """A player's connection, written to below aiohttp: the same ``bytes`` object for every viewer."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.pending = transport.get_write_buffer_size
+
     def write(self, data: bytes) -> None:
         if not self._transport.is_closing():  # uvloop raises, in the midst of everybody else's round
             self._transport.write(data)
 
     def peer(self) -> Peer | None:
         try:
-            raw = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+            raw = self._transport.get_extra_info("socket").getsockopt(
+                socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size
+            )
         except _GONE:
             return None
         if len(raw) < _TCP_INFO.size:

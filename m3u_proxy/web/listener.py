@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from m3u_proxy.errors import StartError
+from m3u_proxy.pool.sinks import tune
 from m3u_proxy.web.middleware import failure, finish
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The clock of the first header starts."""
         super().connection_made(transport)
+        tune(transport)
         self._expect(transport)
 
     def data_received(self, data: bytes) -> None:

@@ -59,7 +59,6 @@ def status_of(error: ProxyError) -> int:
 def describe(request: web.Request, error: ProxyError) -> web.Response:
     """The answer that tells a failure."""
     if isinstance(error, Refused):
-        request.app[CONTEXT].auth_failures["missing" if error.status == 401 else "wrong"] += 1
         return failure(error.status, error.detail, error.headers)
     status = status_of(error)
     headers: dict[str, str] = {}
@@ -158,13 +157,16 @@ def authorize(request: web.Request) -> None:
         scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
         given = rest.strip() if scheme.lower() == "bearer" else None
     challenge = {"WWW-Authenticate": "Bearer"}
+    failures = request.app[CONTEXT].auth_failures
     if given is None:
+        failures["missing"] += 1
         raise Refused(
             401,
             "API token required. Provide token via X-API-Token header or api_token query parameter.",
             challenge,
         )
     if not hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode()):
+        failures["wrong"] += 1
         raise Refused(403, "Invalid API token", challenge)
 
 

@@ -65,7 +65,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     reason = "client_left"
     try:
         warm = relay.is_warm
-        await _joined(relay.ready(), context.config.join_wait, "The source sends nothing")
+        await _joined(relay.begun(), context.config.join_wait, "The source sends nothing")
         response = EndlessResponse(content_type, viewer)
         finish(request, response)
         await response.prepare(request)

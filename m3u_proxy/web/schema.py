@@ -194,7 +194,8 @@ def stream_json(snapshot: StreamSnapshot) -> dict[str, object]:
         "headers": dict(stream.headers),
         "media_info": {} if transcoded else media,
         "output_media_info": media if transcoded else {},
-        "state": run.state if run else State.CLOSED,
+        "state": run.state if run else State.FAILED if snapshot.failure else State.CLOSED,
+        "reason": snapshot.failure.detail if snapshot.failure else None,
         "endpoint": stream.endpoint,
         "permanent": stream.permanent,
     }

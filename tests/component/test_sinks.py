@@ -13,7 +13,7 @@ from typing import cast
 
 import pytest
 
-from m3u_proxy.pool.sinks import SEND_BUFFER, PipeSink, SocketSink
+from m3u_proxy.pool.sinks import SEND_BUFFER, PipeSink, SocketSink, tune
 from tests.support.netns import Machine, ticks
 from tests.support.stepped import settle, until
 
@@ -46,6 +46,7 @@ async def connected(
         server = await loop.create_server(Server, "127.0.0.1" if family == socket.AF_INET else "::1", 0)
         await loop.sock_connect(client, server.sockets[0].getsockname())
     transport = await accepted
+    tune(transport)
     try:
         yield SocketSink(transport), client
     finally:

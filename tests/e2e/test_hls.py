@@ -154,6 +154,23 @@ async def test_a_killed_ffmpeg_fails_with_its_reason_and_is_replaced(daemon: Dae
     assert text.count("#EXT-X-DISCONTINUITY\n") == 1
 
 
+async def test_at_the_limit_a_channel_change_takes_the_place_of_the_old_channel(
+    tmp_path: Path, origin: Origin
+) -> None:
+    async with Daemon(tmp_path, MAX_FFMPEG="1") as daemon:
+        first = await transcode(daemon, origin.url("/live.ts"), PIPE)
+        second = await transcode(daemon, origin.url("/live.ts"), PIPE.replace("-c copy", "-c copy -sn"))
+        async with daemon.http.get(first) as viewer:
+            await viewer.content.readexactly(188)
+            async with daemon.http.get(second) as refused:
+                assert refused.status == 503
+                assert "MAX_FFMPEG" in (await refused.json())["detail"]
+        async with asyncio.timeout(2.0):
+            while await daemon.metric("viewers"):
+                await asyncio.sleep(0)
+        await read_some(daemon.http, second, 188)
+
+
 async def test_a_dead_source_is_told_to_hls_viewers(daemon: Daemon, origin: Origin) -> None:
     endpoint = await transcode(daemon, origin.url("/missing.ts"), COPY)
     async with asyncio.timeout(3.0), daemon.http.get(endpoint) as response:

@@ -140,6 +140,55 @@ async def test_an_upstream_failure_is_a_status_before_the_first_byte(
     assert ("Retry-After" in response.headers) == (status == 503)
 
 
+@pytest.mark.parametrize("end", [{"fin": 376}, {"stall": 376}])
+async def test_tables_without_media_are_no_stream(
+    tmp_path: Path, origin: Origin, sample: bytes, end: dict[str, int]
+) -> None:
+    packets = [sample[at : at + 188] for at in range(0, 188 * 200, 188)]
+    tables = [
+        next(one for one in packets if one[1] & 0x1F == pid >> 8 and one[2] == pid & 0xFF)
+        for pid in (0, 4096)
+    ]
+    origin.on("/tables.ts", Answer(body=b"".join(tables) + b"\x47\x1f\xff\x10" + bytes(184), **end))
+    async with Daemon(tmp_path, LIVE_CHUNK_TIMEOUT_SECONDS="1") as daemon:
+        stream = await create(daemon, origin.url("/tables.ts"))
+        async with asyncio.timeout(5.0), daemon.http.get(f"/stream/{stream}") as response:
+            assert response.status == 503
+            assert "detail" in await response.json()
+
+
+async def test_a_changed_definition_never_makes_two_connections(daemon: Daemon, origin: Origin) -> None:
+    path = origin.path("/live.ts")
+    stream = await create(daemon, origin.url("/live.ts"), user_agent="A")
+    await read_some(daemon.http, f"/stream/{stream}", 188)
+    await create(daemon, origin.url("/live.ts"), user_agent="B")
+    async with daemon.http.get(f"/stream/{stream}") as viewer:
+        await viewer.content.readexactly(188)
+        await create(daemon, origin.url("/live.ts"), user_agent="C")
+    async with asyncio.timeout(2.0):
+        while (await daemon.get(f"/streams/{stream}"))["client_count"]:
+            await asyncio.sleep(0)
+    await read_some(daemon.http, f"/stream/{stream}", 188)
+    assert [request["user-agent"] for request in path.requests] == ["A", "B", "C"]
+    assert path.peak == 1
+
+
+async def test_a_permanent_stream_stays_permanent(daemon: Daemon) -> None:
+    stream = await create(daemon, "http://provider.example/1.ts", permanent=True)
+    await create(daemon, "http://provider.example/1.ts")
+    assert (await daemon.get(f"/streams/{stream}"))["stream"]["permanent"] is True
+
+
+async def test_a_dead_stream_is_shown_as_failed(daemon: Daemon) -> None:
+    stream = await create(daemon, "http://127.0.0.1:1/live.ts")
+    async with daemon.http.get(f"/stream/{stream}") as response:
+        assert response.status == 503
+    shown = (await daemon.get(f"/streams/{stream}"))["stream"]
+    assert shown["state"] == "failed"
+    assert shown["reason"]
+    assert any("WARNING" in line and stream in line for line in daemon.log)
+
+
 async def test_a_closed_port_is_answered_at_once(daemon: Daemon, origin: Origin) -> None:
     stream = await create(daemon, "http://127.0.0.1:1/live.ts")
     async with asyncio.timeout(3.0), daemon.http.get(f"/stream/{stream}") as response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -140,16 +141,16 @@ async def test_an_upstream_failure_is_a_status_before_the_first_byte(
     assert ("Retry-After" in response.headers) == (status == 503)
 
 
-@pytest.mark.parametrize("end", [{"fin": 376}, {"stall": 376}])
+@pytest.mark.parametrize("answer", [Answer(fin=376), Answer(stall=376)])
 async def test_tables_without_media_are_no_stream(
-    tmp_path: Path, origin: Origin, sample: bytes, end: dict[str, int]
+    tmp_path: Path, origin: Origin, sample: bytes, answer: Answer
 ) -> None:
     packets = [sample[at : at + 188] for at in range(0, 188 * 200, 188)]
     tables = [
         next(one for one in packets if one[1] & 0x1F == pid >> 8 and one[2] == pid & 0xFF)
         for pid in (0, 4096)
     ]
-    origin.on("/tables.ts", Answer(body=b"".join(tables) + b"\x47\x1f\xff\x10" + bytes(184), **end))
+    origin.on("/tables.ts", replace(answer, body=b"".join(tables) + b"\x47\x1f\xff\x10" + bytes(184)))
     async with Daemon(tmp_path, LIVE_CHUNK_TIMEOUT_SECONDS="1") as daemon:
         stream = await create(daemon, origin.url("/tables.ts"))
         async with asyncio.timeout(5.0), daemon.http.get(f"/stream/{stream}") as response:

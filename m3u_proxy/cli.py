@@ -99,7 +99,8 @@ async def _demo(daemon: Daemon) -> AsyncIterator[None]:
         ]
         base = f"http://localhost:{daemon.addresses[0][1]}{context.config.root_path}"
         lines = ["", "Demo channel", f"  in a browser   {base}/ui"]
-        lines += [f"  in VLC         {base}{stream.endpoint}" for stream in streams]
+        forms = zip(("MPEG-TS", "HLS"), streams, strict=True)
+        lines += [f"  in VLC         {base}{stream.endpoint}   ({form})" for form, stream in forms]
         sys.stdout.write("\n".join([*lines, "", ""]))
         sys.stdout.flush()
         yield

@@ -184,4 +184,4 @@ class StreamSnapshot:
     last_access: datetime
     run: RunSnapshot | None
     failure: ProxyError | None
-    """Why joiners are turned away now, if they are."""
+    """Why it failed a short while ago, if it did and has not run well since."""

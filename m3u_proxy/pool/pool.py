@@ -141,6 +141,8 @@ class Pool:
         self._take_out(entry)
         if entry.failure is not None:
             self._remember(entry, entry.failure)
+        elif entry.thing.is_warm:
+            self._refusals.pop(entry.thing.key, None)
 
     def _remember(self, entry: Entry, error: ProxyError) -> None:
         key, now = entry.thing.key, monotonic()
@@ -232,11 +234,10 @@ class Pool:
         self._marks.pop(stream.key, None)
 
     def refusal(self, stream: Stream) -> ProxyError | None:
-        """Why joiners are turned away now, if they are."""
+        """Why it failed a short while ago, if it did and has not run well since."""
         for key in (stream.key, stream.origin.key):
-            refusal = self._refusals.get(key)
-            if refusal is not None and monotonic() < refusal.until:
-                return refusal.error
+            if key in self._refusals:
+                return self._refusals[key].error
         return None
 
     def running(self) -> list[RunSnapshot]:

@@ -125,7 +125,7 @@ function networkReason(request) {
 
 function retry(reason) {
   unload();
-  say("message", `Waiting for the stream… ${reason}`);
+  say("message", `Cannot play yet, trying again: ${reason}`);
   player.timer = setTimeout(load, RETRY[Math.min(player.failures, RETRY.length - 1)]);
   player.failures += 1;
 }

@@ -160,6 +160,7 @@ class Run:
             self._kit.ledger.running[self._kind] -= 1
             if self._watch is not None:
                 self._watch.cancel()
+                await asyncio.wait([self._watch])
 
     def last_words(self) -> str:
         """The newest stderr line, redacted; empty if FFmpeg said nothing."""

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from m3u_proxy.errors import BadTemplate, Unavailable
 from m3u_proxy.ffmpeg.command import render
-from m3u_proxy.ffmpeg.profiles import PROFILES, template_of
+from m3u_proxy.ffmpeg.profiles import DEFAULT_VARIABLES, PROFILES, template_of
 from m3u_proxy.model import Origin, Stream, Transcode, plain_id, transcode_id
 from m3u_proxy.web.body import read_model
 from m3u_proxy.web.context import CONTEXT, Context
@@ -158,13 +158,6 @@ async def list_profiles(request: web.Request) -> web.Response:
         {
             "profiles": rows,
             "hardware_acceleration": {"available": False, "type": "cpu"},
-            "default_variables": {
-                "input_url": "",
-                "output_args": "",
-                "video_bitrate": "2M",
-                "audio_bitrate": "128k",
-                "format": "mp4",
-                "crf": "23",
-            },
+            "default_variables": dict(DEFAULT_VARIABLES),
         }
     )

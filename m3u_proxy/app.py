@@ -52,8 +52,6 @@ QUEUE_UNIT = 32 * 1024
 """Bytes that one of CHANGE_BUFFER_CHUNKS stands for."""
 QUEUE = 1024 * 1024
 """Bytes a viewer's queue holds beyond the kernel's buffer, unless the setting is smaller."""
-
-
 GC_THRESHOLD = 20_000
 """Objects between two collections: requests leave few cycles, and a look at 700 finds none."""
 DESCRIPTOR_RESERVE = 16

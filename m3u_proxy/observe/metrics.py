@@ -16,12 +16,14 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from m3u_proxy.ffmpeg.run import Ledger
-from m3u_proxy.model import Kind
+from m3u_proxy.model import Kind, State
 from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.segments import SegmentCache
 from m3u_proxy.storage.disk import Guard
 
 PREFIX = "m3u_proxy_"
+IDLE = "idle"
+"""State of a listed stream behind which nothing runs."""
 _FIRST_BYTE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LAG = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 
@@ -95,8 +97,13 @@ class _Snapshot(Collector):
     def _pool(self) -> Iterator[Metric]:
         audience = self._sources.audience
         runs = audience.pool.running()
-        states = Counter((run.state, run.kind) for run in runs)
-        streams = GaugeMetricFamily(PREFIX + "streams", "Running things by state", labels=["state", "kind"])
+        states: Counter[tuple[str, str]] = Counter((run.state, run.kind) for run in runs)
+        for stream in (listed.stream for listed in audience.catalog.listed()):
+            if audience.pool.find(stream) is None:
+                states[State.FAILED if audience.pool.refusal(stream) else IDLE, stream.kind] += 1
+        streams = GaugeMetricFamily(
+            PREFIX + "streams", "What runs, and what is listed", labels=["state", "kind"]
+        )
         for (state, kind), count in sorted(states.items()):
             streams.add_metric([state, kind], count)
         yield streams

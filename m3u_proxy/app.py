@@ -310,7 +310,7 @@ class Daemon:
             async with asyncio.timeout(self._settings.drain):
                 await self.audience.quiet()
         except TimeoutError:
-            log.warning("drain deadline: %d viewers are cut", len(self.audience.viewers))
+            log.warning("drain deadline: segments on their way are cut")
         await closing
 
 

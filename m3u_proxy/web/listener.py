@@ -16,6 +16,8 @@ from m3u_proxy.web.middleware import failure, finish
 log = logging.getLogger(__name__)
 
 BACKLOG = 2048
+SHUTDOWN = 0.25
+"""Seconds twice given to what is still open at the end; the draining before it was the time to finish."""
 LINGER = 1.0
 """Seconds for which the rest of a refused body is taken in, so that the refusal is read."""
 
@@ -132,7 +134,7 @@ class Listener:
         self._sockets = sockets
         self._deadlines = deadlines
         self._servers: list[asyncio.Server] = []
-        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN)
         self.addresses = [(sock.getsockname()[0], sock.getsockname()[1]) for sock in sockets]
         """Address and port of every socket."""
 

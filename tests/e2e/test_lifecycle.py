@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -43,6 +44,27 @@ async def test_sigterm_leaves_nothing(tmp_path: Path, origin: Origin) -> None:
     assert list(daemon.segments.iterdir()) == []
     await origin.until(lambda: origin.path("/live.ts").live == 0)
     assert not [line for line in daemon.log if "Traceback" in line or "never retrieved" in line]
+
+
+async def test_readers_that_stand_still_do_not_hold_the_end(tmp_path: Path, origin: Origin) -> None:
+    async with Daemon(tmp_path, DRAIN="2") as daemon:
+        endpoint = (await daemon.post("/transcode", url=origin.url("/live.ts"), profile=COPY))[
+            "stream_endpoint"
+        ]
+        async with daemon.http.get(endpoint) as response:
+            url = next(line for line in (await response.text()).splitlines() if not line.startswith("#"))
+        still = [socket.create_connection(("127.0.0.1", daemon.port)) for _ in range(20)]
+        for one in still:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.sendall(f"GET {url} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 4)
+        for one in still:
+            one.recv(1, socket.MSG_PEEK)
+        began = asyncio.get_running_loop().time()
+        daemon.process.send_signal(signal.SIGTERM)
+        assert await daemon.process.wait() == 0
+        assert asyncio.get_running_loop().time() - began < 4.0
+        for one in still:
+            one.close()
 
 
 async def test_an_idle_daemon_stops_within_a_second(tmp_path: Path) -> None:

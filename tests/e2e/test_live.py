@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from tests.support.daemon import Daemon
+from tests.support.fake_ffmpeg import until
 from tests.support.media import make_live_sample, probe
 from tests.support.origin import Answer, Origin
 from tests.support.player import read_some
@@ -187,7 +188,7 @@ async def test_a_dead_stream_is_shown_as_failed(daemon: Daemon) -> None:
     shown = (await daemon.get(f"/streams/{stream}"))["stream"]
     assert shown["state"] == "failed"
     assert shown["reason"]
-    assert any("WARNING" in line and stream in line for line in daemon.log)
+    await until(lambda: any("WARNING" in line and stream in line for line in daemon.log), 5.0)
 
 
 async def test_a_closed_port_is_answered_at_once(daemon: Daemon, origin: Origin) -> None:

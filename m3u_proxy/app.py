@@ -11,7 +11,6 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
 from ipaddress import ip_address
 from secrets import token_hex
 from time import monotonic
@@ -72,6 +71,7 @@ class Daemon:
         self._log_dropped = log_dropped
         self._stack = AsyncExitStack()
         self._stop = asyncio.Event()
+        self._recovered = asyncio.Event()
         self.instance = token_hex(8)
         self.health = Health()
         self.addresses: list[tuple[str, int]] = []
@@ -265,20 +265,27 @@ class Daemon:
         keep("disk-guard", self.guard.run)
         keep("recovery", self._recover)
         if settings.hls_gc_enabled:
-            collect = partial(
-                recovery.collect_periodically,
-                settings.hls_temp_dir,
-                interval=settings.hls_gc_interval,
-                age=settings.hls_gc_age_threshold,
-                on_result=self._on_collection,
-            )
-            keep("collector", collect)
+            keep("collector", self._collect)
 
     async def _recover(self) -> None:
         """Empty what a crashed run left; being ready does not wait for it."""
         root = self._settings.hls_temp_dir
-        result = await asyncio.to_thread(recovery.recover, root, instance=self.instance)
-        self.housekeeping.recovered += result.recovered
+        try:
+            result = await asyncio.to_thread(recovery.recover, root, instance=self.instance)
+            self.housekeeping.recovered += result.recovered
+        finally:
+            self._recovered.set()
+
+    async def _collect(self) -> None:
+        """Not while recovery is at work: each would take the other's lock for that of a living owner."""
+        await self._recovered.wait()
+        settings = self._settings
+        await recovery.collect_periodically(
+            settings.hls_temp_dir,
+            interval=settings.hls_gc_interval,
+            age=settings.hls_gc_age_threshold,
+            on_result=self._on_collection,
+        )
 
     def _on_collection(self, collection: recovery.Collection) -> None:
         counts = self.housekeeping.collected

@@ -12,6 +12,8 @@ import aiohttp
 import pytest
 
 from tests.support.daemon import Daemon, alive, descendants
+from tests.support.fake_ffmpeg import until
+from tests.support.inv import eventually
 from tests.support.media import probe
 from tests.support.origin import Origin
 from tests.support.player import HlsViewer, read_some
@@ -31,6 +33,11 @@ def sequence_of(playlist: str) -> int:
     found = re.search(r"#EXT-X-MEDIA-SEQUENCE:(\d+)", playlist)
     assert found is not None, playlist
     return int(found[1])
+
+
+async def nobody(daemon: Daemon) -> bool:
+    """Whether no viewer is counted any more."""
+    return not await daemon.metric("viewers")
 
 
 def ffmpegs(daemon: Daemon) -> list[int]:
@@ -120,9 +127,7 @@ async def test_a_writer_nobody_watches_leaves_nothing(tmp_path: Path, origin: Or
         async with daemon.http.get(endpoint) as response:
             assert response.status == 200
         assert len(list(daemon.segments.iterdir())) == 1
-        async with asyncio.timeout(12.0):
-            while ffmpegs(daemon) or any(daemon.segments.iterdir()):
-                await asyncio.sleep(0)
+        await until(lambda: not ffmpegs(daemon) and not any(daemon.segments.iterdir()), 12.0)
         await origin.until(lambda: origin.path("/live.ts").live == 0)
         assert await daemon.metric("viewers") == 0
 
@@ -133,9 +138,7 @@ async def test_a_killed_ffmpeg_fails_with_its_reason_and_is_replaced(daemon: Dae
         before = sequence_of(await response.text())
     (pid,) = ffmpegs(daemon)
     os.kill(pid, signal.SIGKILL)
-    async with asyncio.timeout(5.0):
-        while alive(pid):
-            await asyncio.sleep(0)
+    await until(lambda: not alive(pid), 5.0)
     async with asyncio.timeout(5.0):
         while True:
             async with daemon.http.get(endpoint) as response:
@@ -165,9 +168,7 @@ async def test_at_the_limit_a_channel_change_takes_the_place_of_the_old_channel(
             async with daemon.http.get(second) as refused:
                 assert refused.status == 503
                 assert "MAX_FFMPEG" in (await refused.json())["detail"]
-        async with asyncio.timeout(2.0):
-            while await daemon.metric("viewers"):
-                await asyncio.sleep(0)
+        await eventually(lambda: nobody(daemon), 2.0)
         await read_some(daemon.http, second, 188)
 
 

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from tests.support.daemon import Daemon, alive, descendants
+from tests.support.fake_ffmpeg import until
 from tests.support.origin import Origin
 
 COPY = "-i {input_url} -c copy -f hls index.m3u8"
@@ -80,15 +81,11 @@ async def test_sigkill_leaves_no_ffmpeg_and_the_next_start_cleans_up(tmp_path: P
         body, children = await play_both(daemon, origin)
         (left,) = daemon.segments.iterdir()
         daemon.process.kill()
-        async with asyncio.timeout(3.0):
-            while any(alive(pid) for pid in children):
-                await asyncio.sleep(0)
+        await until(lambda: not any(alive(pid) for pid in children), 3.0)
         body.close()
     assert left.exists()
     async with Daemon(tmp_path) as again:
-        async with asyncio.timeout(3.0):
-            while left.exists():
-                await asyncio.sleep(0)
+        await until(lambda: not left.exists(), 3.0)
         assert await again.metric("recovered_directories_total") == 1
 
 
@@ -98,15 +95,11 @@ async def test_a_second_signal_stops_at_once(tmp_path: Path, origin: Origin) -> 
         for pid in children:
             os.kill(pid, signal.SIGSTOP)
         daemon.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(2.0):
-            while not any("draining" in line for line in daemon.log):
-                await asyncio.sleep(0)
+        await until(lambda: any("draining" in line for line in daemon.log), 2.0)
         daemon.process.send_signal(signal.SIGTERM)
         await asyncio.wait_for(daemon.process.wait(), 0.5)
         body.close()
-        async with asyncio.timeout(3.0):
-            while any(alive(pid) for pid in children):
-                await asyncio.sleep(0)
+        await until(lambda: not any(alive(pid) for pid in children), 3.0)
 
 
 async def test_probes(daemon: Daemon) -> None:

@@ -1,7 +1,7 @@
 """FFmpeg command lines: a template, checked and judged, and the argv that is really run. Pure.
 
-The input is always a live MPEG-TS on standard input; the output is standard output or files with fixed names
-in the working directory.
+The input is where the proxy offers the stream, on standard input or on the loopback; the output is standard
+output or files with fixed names in the working directory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from m3u_proxy.errors import BadTemplate
-from m3u_proxy.ffmpeg.arguments import Command, Input, Setting, read, shown
+from m3u_proxy.ffmpeg.arguments import Command, Setting, read, shown
+from m3u_proxy.ffmpeg.input import Input
 from m3u_proxy.ffmpeg.options import HLS, flags_set
 from m3u_proxy.ffmpeg.template import check_format, check_variables, fill
 
@@ -51,11 +52,6 @@ _FRAGMENTED = frozenset({"frag_keyframe", "frag_every_frame", "frag_custom", "em
 _JUDGED_ONCE = ("f", "movflags", "hls_time", "hls_list_size", "hls_segment_type", "hls_delete_threshold")
 _RELATIVE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_%.+-][A-Za-z0-9_%.+/-]{0,99}")
 
-# Without `nobuffer`: with it FFmpeg forgets what it has read to learn the codecs, the first keyframe with it,
-# and a stream of 2 s between keyframes starts 2 s later (measured with 5.1 and 9.0). A smaller probe misses
-# the audio of a stream of many Mbit/s.
-_INPUT_FLAGS = ("genpts",)
-_ANALYSIS = {"analyzeduration": "500000", "probesize": "2000000"}
 _SYNC_METHODS = {"0": "passthrough", "1": "cfr", "2": "vfr", "-1": "auto"}
 _FPS_MODE_SINCE = (5, 1)
 _HLS_FLAGS = "delete_segments+omit_endlist+temp_file+independent_segments+program_date_time"
@@ -175,6 +171,7 @@ def hls_argv(
     rendered: Rendered,
     options: HlsOptions,
     *,
+    source: Input,
     progress_fd: int,
     version: tuple[int, int],
     adts: bool = False,
@@ -189,7 +186,7 @@ def hls_argv(
     filtered = any(one.name == "bsf" and one.specifier[:2] in ("", ":a") for one in rendered.command.output)
     unpacked = adts and is_fmp4 and _codec(rendered.command, "a") == "copy" and not filtered
     return [
-        *_front(ffmpeg, rendered, progress_fd),
+        *_front(ffmpeg, rendered, source, progress_fd),
         *_output(rendered, shape.segment_duration, version),
         *(("-bsf:a", "aac_adtstoasc") if unpacked else ()),
         # A subtitle stream would get a playlist and segments of its own.
@@ -201,7 +198,9 @@ def hls_argv(
     ]
 
 
-def pipe_argv(ffmpeg: str, rendered: Rendered, *, progress_fd: int, version: tuple[int, int]) -> list[str]:
+def pipe_argv(
+    ffmpeg: str, rendered: Rendered, *, source: Input, progress_fd: int, version: tuple[int, int]
+) -> list[str]:
     """The command that writes the container to standard output."""
     muxer = _CONTAINERS[rendered.container][0]
     movflags: list[str] = []
@@ -213,41 +212,23 @@ def pipe_argv(ffmpeg: str, rendered: Rendered, *, progress_fd: int, version: tup
             flags += _FRAGMENTS_COPIED if copied else _FRAGMENTS_ENCODED
         movflags = ["-movflags", "+" + "+".join(flags)]
     return [
-        *_front(ffmpeg, rendered, progress_fd),
+        *_front(ffmpeg, rendered, source, progress_fd),
         *_output(rendered, KEY_FRAME_SECONDS, version),
         *movflags,
         *("-flush_packets", "1", "-f", muxer, "pipe:1"),
     ]
 
 
-def _front(ffmpeg: str, rendered: Rendered, progress_fd: int) -> Iterator[str]:
+def _front(ffmpeg: str, rendered: Rendered, source: Input, progress_fd: int) -> Iterator[str]:
     """Everything up to and with the last input."""
     yield from (ffmpeg, "-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning")
     yield from ("-progress", f"pipe:{progress_fd}")
     yield from _argv(one for one in rendered.command.preamble if one.name != "vsync")
-    for source in rendered.command.inputs:
-        if source.graph is not None:
-            yield from (*_argv(source.settings), "-f", "lavfi", "-i", source.graph)
+    for one in rendered.command.inputs:
+        if one.graph is not None:
+            yield from (*_argv(one.settings), "-f", "lavfi", "-i", one.graph)
         else:
-            yield from _stream(source)
-
-
-def _stream(source: Input) -> Iterator[str]:
-    flags = list(_INPUT_FLAGS)
-    analysis = dict(_ANALYSIS)
-    rest = []
-    for one in source.settings:
-        if one.name == "fflags":
-            flags += [flag for flag in flags_set(one.value or "") if flag != "nobuffer"]
-        elif one.name in analysis:
-            analysis[one.name] = one.value or ""
-        else:
-            rest.append(one)
-    yield from ("-fflags", "+" + "+".join(dict.fromkeys(flags)))
-    for name, value in analysis.items():
-        yield from (f"-{name}", value)
-    yield from _argv(rest)
-    yield from ("-protocol_whitelist", "pipe", "-f", "mpegts", "-i", "pipe:0")
+            yield from source.argv(one.settings)
 
 
 def _output(rendered: Rendered, key_frames: float, version: tuple[int, int]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from secrets import token_hex
@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TypeVar
 
 from m3u_proxy.errors import Closed, ProxyError, Unavailable
-from m3u_proxy.ffmpeg.run import Feed, Kit, Run
+from m3u_proxy.ffmpeg.run import COMPLETED, Argv, Feed, Kit, Run
 from m3u_proxy.ffmpeg.shelf import Delivery, Segment, Shelf
 from m3u_proxy.media.timeline import Timeline
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
@@ -32,9 +32,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class HlsOutput:
-    """What is written: FFmpeg's command line (told the progress pipe) and the shape of the playlist."""
+    """What is written: FFmpeg's command line and the shape of the playlist."""
 
-    argv: Callable[[int], Sequence[str]]
+    argv: Argv
     segment_duration: float
     window: int
     keep_extra: int
@@ -46,7 +46,8 @@ class HlsWriter:
     """Running thing behind a transcoded HLS stream.
 
     ``run()`` is its whole life, owned by the pool. When it returns the process is reaped, the directory
-    emptied and every segment closed, also when ending FFmpeg failed.
+    emptied and every segment closed, also when ending FFmpeg failed. A finite input ends before that: FFmpeg
+    is gone, the playlist has its end, and the writer goes on serving until it is cancelled.
     """
 
     kind = Kind.TRANSCODE_HLS
@@ -95,7 +96,10 @@ class HlsWriter:
             raise self.error.again()
 
     async def run(self, after: asyncio.Task[None] | None = None) -> None:
-        """Write until cancelled or lost; begins when ``after``, an earlier writer's closing, has ended."""
+        """Write and serve until cancelled or lost.
+
+        Begins when ``after``, an earlier writer's closing, has ended.
+        """
         try:
             if after is not None:
                 await asyncio.wait([after])
@@ -106,6 +110,8 @@ class HlsWriter:
                 try:
                     self._run.start(self._output.argv, claim.path, stdout=False)
                     await self._follow(shelf)
+                    await self._finish(shelf)
+                    await asyncio.get_running_loop().create_future()  # serves until it is cancelled
                 except ProxyError as error:
                     self._fail(error)  # viewers hear of it before FFmpeg has been ended
                 finally:
@@ -129,21 +135,44 @@ class HlsWriter:
         self._ready.set()
 
     async def _follow(self, shelf: Shelf) -> None:
-        """Take in segments as FFmpeg finishes them; raises when the run is lost or makes no progress."""
+        """Take in segments as FFmpeg finishes them, up to the end of a finite input.
+
+        Raises when the run is lost or makes no progress.
+        """
         health = Health(self._output.stall, monotonic())
         while True:
             await asyncio.wait([self._run.failure], timeout=LOOK_INTERVAL)
             if self._run.failure.done():
-                raise self._run.failure.result()
+                outcome = self._run.failure.result()
+                if outcome.reason == COMPLETED:
+                    return
+                raise outcome
             delivery = await uncut(asyncio.to_thread(shelf.look))
             if delivery is not None:
                 self._take(delivery)
             fed, unread = self._run.fed, self._run.unread
             if health.is_hollow(monotonic(), hollow=shelf.hollow):
-                self._kit.ledger.write_errors["empty_output"] += 1
-                raise Unavailable("FFmpeg writes empty files", reason="write_error", retry_after=5.0)
+                raise self._hollow()
             if not health.look(monotonic(), fed=fed, unread=unread, delivered=delivery is not None):
                 raise Unavailable("FFmpeg makes no progress", reason="stall", retry_after=5.0)
+
+    async def _finish(self, shelf: Shelf) -> None:
+        """Take in what FFmpeg wrote last and end the playlist; raises when there is nothing to show."""
+        await uncut(self._run.stop())
+        delivery = await uncut(asyncio.to_thread(shelf.look))
+        if delivery is not None:
+            self._take(delivery)
+        if shelf.hollow:
+            raise self._hollow()
+        if not self.timeline:
+            raise Unavailable("FFmpeg found nothing to write", reason="ffmpeg_eof", retry_after=5.0)
+        self.timeline.end()
+        self.revision += 1
+        log.info("writer completed", extra=self._who)
+
+    def _hollow(self) -> Unavailable:
+        self._kit.ledger.write_errors["empty_output"] += 1
+        return Unavailable("FFmpeg writes empty files", reason="write_error", retry_after=5.0)
 
     def _take(self, delivery: Delivery) -> None:
         self.timeline.map_name = delivery.map_name

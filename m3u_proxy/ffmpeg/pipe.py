@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from m3u_proxy.errors import ProxyError, UpstreamError
-from m3u_proxy.ffmpeg.run import Feed, Kit, Run
+from m3u_proxy.ffmpeg.run import COMPLETED, Argv, Feed, Kit, Run
 from m3u_proxy.upstream.source import Head
 
 READ = 256 * 1024
@@ -23,7 +22,7 @@ class PipeSource:
 
     def __init__(
         self,
-        argv: Callable[[int], Sequence[str]],
+        argv: Argv,
         *,
         feed: Feed,
         kit: Kit,
@@ -38,6 +37,7 @@ class PipeSource:
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._fd: int | None = None
+        self._has_output = False
 
     @property
     def pid(self) -> int | None:
@@ -55,7 +55,10 @@ class PipeSource:
         return Head(status=200, content_type="video/mp2t", url="pipe:1")
 
     async def read(self) -> bytes:
-        """The next bytes; raises what the run was lost to, once everything written before is read."""
+        """The next bytes; raises what the run was lost to, once everything written before is read.
+
+        The reason is ``completed`` when FFmpeg has come to the end of a finite input.
+        """
         assert self._fd is not None
         while True:
             if not self._wake.is_set():
@@ -66,6 +69,7 @@ class PipeSource:
                 self._wake.clear()
                 data = None
             if data:
+                self._has_output = True
                 return data
             if data == b"":  # FFmpeg closed its end: the reason follows with its exit
                 self._loop.remove_reader(self._fd)
@@ -89,8 +93,9 @@ class PipeSource:
                 if idle >= LOOKS:
                     raise UpstreamError("stall", "FFmpeg makes no progress") from None
 
-    @staticmethod
-    def _lost(error: ProxyError) -> UpstreamError:
+    def _lost(self, error: ProxyError) -> UpstreamError:
+        if error.reason == COMPLETED and not self._has_output:
+            return UpstreamError("eof", "FFmpeg found nothing to write")
         return UpstreamError(error.reason, error.detail, retry_after=error.retry_after)
 
     async def aclose(self) -> None:

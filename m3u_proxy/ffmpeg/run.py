@@ -1,4 +1,4 @@
-"""One FFmpeg fed by a relay: spawned, fed, listened to, ended.
+"""One FFmpeg and its input: spawned, fed, listened to, ended.
 
 Shared by the HLS writer and the pipe source. A run never restarts anything; it tells its owner why it ended.
 """
@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from m3u_proxy.errors import ProxyError, Unavailable
+from m3u_proxy.errors import Closed, ProxyError, Unavailable
+from m3u_proxy.ffmpeg.input import Input
 from m3u_proxy.ffmpeg.process import Child, Confinement, Exit
 from m3u_proxy.ffmpeg.progress import Progress, ProgressParser
 from m3u_proxy.ffmpeg.stderr import Tail, classify
@@ -25,36 +26,48 @@ from m3u_proxy.redact import redact
 
 log = logging.getLogger(__name__)
 
+Argv = Callable[[int, Input], Sequence[str]]
+"""Makes a command line from the number of the progress pipe and the place to read."""
+
 RETRY_AFTER = 5.0
+COMPLETED = "completed"
+"""Reason of a run that has come to the end of a finite input: no failure."""
 
 _FOLDERS = re.compile(r"(?<![\w:/])/(?:[^/\s'\"]+/)+")
 
 
 class Tap(Protocol):
-    """A viewer's place at a relay, held by FFmpeg."""
+    """A viewer's place at a source, held by one FFmpeg from before its start to its end."""
 
+    input: Input
+    """Where FFmpeg finds it; valid until ``close()``."""
     ended: asyncio.Future[str]
+    """Resolved with the reason when the source has failed, before FFmpeg can see the end of its input: to
+    FFmpeg an input that was cut short has ended well."""
 
     @property
     def sent(self) -> int:
         """Bytes given so far."""
 
+    def connect(self, stdin: int | None) -> None:
+        """FFmpeg runs: feed it. ``stdin`` is its non-blocking pipe, ``None`` if the input is no pipe."""
+
     def close(self) -> None:
-        """Stop feeding. Idempotent."""
+        """Stop feeding. Idempotent; also for a tap that was never connected."""
 
 
 class Feed(Protocol):
-    """Where FFmpeg's input comes from: a relay, seen from below."""
+    """Where FFmpeg's input comes from: a running thing of the pool, seen from below."""
 
     async def ready(self) -> None:
-        """Wait for the source's first tables; raises why there are none."""
+        """Wait until FFmpeg may start, for a relay with the first tables; raises why it may not."""
 
     @property
     def has_adts(self) -> bool:
         """Whether its audio is AAC in ADTS, which fragmented MP4 cannot hold as it is."""
 
-    def attach_pipe(self, fd: int) -> Tap:
-        """Write the stream to a non-blocking pipe from the newest random-access point on."""
+    def tap(self) -> Tap:
+        """A place for one FFmpeg, whose command line is made from its ``input``."""
 
 
 @dataclass
@@ -81,7 +94,8 @@ class Run:
     """One FFmpeg from start to reaped.
 
     ``failure`` is resolved with the reason as soon as the run is known to be lost: a write error of ours on
-    stderr, the end of the process, or the end of its feed. ``kind`` is the metrics label.
+    stderr, the end of the process, or the end of its feed. Or it is over: FFmpeg has read a finite input to
+    its end, and the reason is ``COMPLETED``. ``kind`` is the metrics label.
     """
 
     def __init__(self, kit: Kit, feed: Feed, kind: str, stream: str) -> None:
@@ -124,24 +138,29 @@ class Run:
             return 0
         return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
-    def start(self, argv: Callable[[int], Sequence[str]], cwd: Path, *, stdout: bool) -> None:
+    def start(self, argv: Argv, cwd: Path, *, stdout: bool) -> None:
         """Spawn and feed; raises ``Unavailable`` with nothing started. Call ``stop`` in any other case."""
+        tap = self._feed.tap()
         child = Child(
-            argv,
+            lambda progress_fd: argv(progress_fd, tap.input),
             cwd=cwd,
             confinement=self._kit.confinement,
-            stdin=True,
+            stdin=tap.input.is_stdin,
             stdout=stdout,
             on_stderr=self._on_stderr,
             on_progress=self._progress.feed,
         )
-        child.start()
+        try:
+            child.start()
+        except BaseException:
+            tap.close()
+            raise
         self._child = child
         self._kit.ledger.starts[self._kind] += 1
         self._kit.ledger.running[self._kind] += 1
-        assert child.stdin_fd is not None
-        self.tap = self._feed.attach_pipe(child.stdin_fd)
-        self.tap.ended.add_done_callback(self._on_feed_end)
+        self.tap = tap
+        tap.ended.add_done_callback(self._on_feed_end)
+        tap.connect(child.stdin_fd)
         self._watch = asyncio.get_running_loop().create_task(self._wait(child), name="ffmpeg-wait")
         log.info("ffmpeg started: pid %d, %s", child.pid, self._kind, extra=self._who)
 
@@ -175,9 +194,17 @@ class Run:
 
     async def _wait(self, child: Child) -> None:
         exit_ = await child.wait()
+        if exit_.reason == "eof" and self._is_input_whole:
+            self._end(Closed("The film is over", reason=COMPLETED))
+            return
         words = self.last_words()
         said = f": {words}" if words else " without a word"
         self._lose("ffmpeg_" + exit_.reason, f"FFmpeg ended ({exit_.reason}, code {exit_.code}){said}")
+
+    @property
+    def _is_input_whole(self) -> bool:
+        """Whether FFmpeg, when it ends by itself, has seen all there is."""
+        return self.tap is not None and self.tap.input.is_finite and not self.tap.ended.done()
 
     def _on_feed_end(self, ended: asyncio.Future[str]) -> None:
         if not ended.cancelled():
@@ -195,6 +222,9 @@ class Run:
                 self._lose("write_error", f"FFmpeg cannot write its output: {line}")
 
     def _lose(self, reason: str, detail: str) -> None:
+        shown = _FOLDERS.sub("", detail)  # viewers read it, and our folders are none of their business
+        self._end(Unavailable(shown, reason=reason, retry_after=RETRY_AFTER))
+
+    def _end(self, outcome: ProxyError) -> None:
         if not self.failure.done():
-            shown = _FOLDERS.sub("", detail)  # viewers read it, and our folders are none of their business
-            self.failure.set_result(Unavailable(shown, reason=reason, retry_after=RETRY_AFTER))
+            self.failure.set_result(outcome)

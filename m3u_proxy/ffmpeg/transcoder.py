@@ -11,6 +11,7 @@ from m3u_proxy.errors import Unavailable
 from m3u_proxy.ffmpeg.binary import Binaries, FFmpeg
 from m3u_proxy.ffmpeg.command import HlsOptions, Rendered, hls_argv, pipe_argv, render
 from m3u_proxy.ffmpeg.hls import HlsOutput, HlsWriter
+from m3u_proxy.ffmpeg.input import Input
 from m3u_proxy.ffmpeg.pipe import PipeSource
 from m3u_proxy.ffmpeg.run import Feed, Kit
 from m3u_proxy.model import Stream
@@ -45,10 +46,11 @@ class Transcoder:
         options = self.hls.of(rendered)
         ffmpeg = self.check()
         output = HlsOutput(
-            argv=lambda fd: hls_argv(
+            argv=lambda fd, source: hls_argv(
                 ffmpeg.path,
                 rendered,
                 options,
+                source=source,
                 progress_fd=fd,
                 version=ffmpeg.version_info,
                 adts=feed.has_adts,
@@ -71,8 +73,10 @@ class Transcoder:
         """Opens the source behind the relay of a stream with piped output."""
         ffmpeg, rendered = self.check(), _render(stream)
 
-        def argv(fd: int) -> list[str]:
-            return pipe_argv(ffmpeg.path, rendered, progress_fd=fd, version=ffmpeg.version_info)
+        def argv(fd: int, source: Input) -> list[str]:
+            return pipe_argv(
+                ffmpeg.path, rendered, source=source, progress_fd=fd, version=ffmpeg.version_info
+            )
 
         def open_source() -> PipeSource:
             return PipeSource(

@@ -113,6 +113,7 @@ class Timeline:
         self._base = 0
         self._last = -1
         self._break = False
+        self._ended = False
         self.map_name: str | None = None
 
     def __len__(self) -> int:
@@ -144,6 +145,7 @@ class Timeline:
 
     def extend(self, entries: Iterable[Entry]) -> list[Entry]:
         """Append what ``missing`` returned; answers the segments that are no longer served."""
+        assert not self._ended
         for entry in entries:
             self._last = entry.number - self._base
             self._target = max(self._target, _nearest(entry.duration))
@@ -172,6 +174,10 @@ class Timeline:
         self._base, self._last = self.next, -1
         self._break = bool(self._entries)
 
+    def end(self) -> None:
+        """The last segment is here (RFC 8216 §4.3.3.4). Only a finite input comes to that."""
+        self._ended = True
+
     def listed(self) -> list[Entry]:
         """The segments in the playlist, oldest first."""
         return list(self._entries)[-self._window :]
@@ -181,7 +187,7 @@ class Timeline:
 
         The number of the media initialization section (EXT-X-MAP) is ``MAP``.
 
-        It has no EXT-X-ENDLIST: a live source that ends is a failure, not an end.
+        EXT-X-ENDLIST comes with ``end()`` only: a live source that ends is a failure, not an end.
         """
         listed = self.listed()
         passed = sum(entry.discontinuity for entry in list(self._entries)[: -self._window])
@@ -203,4 +209,6 @@ class Timeline:
                 lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{entry.date}")
             lines.append(f"#EXTINF:{entry.duration:.6f},")
             lines.append(url(entry.number, entry.name))
+        if self._ended:
+            lines.append("#EXT-X-ENDLIST")
         return "\n".join(lines) + "\n"

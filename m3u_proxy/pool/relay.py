@@ -15,6 +15,7 @@ from time import monotonic
 
 from m3u_proxy.errors import Closed, ProxyError, UpstreamError
 from m3u_proxy.ffmpeg.hls import uncut
+from m3u_proxy.ffmpeg.input import Input
 from m3u_proxy.media.mpegts import Batch, NotMedia, Point
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
 from m3u_proxy.pool.fanout import Fanout
@@ -141,12 +142,9 @@ class Relay:
         audio = programme.first("audio") if programme else None
         return audio is not None and audio.stream_type == ADTS
 
-    def attach_pipe(self, fd: int) -> Tap:
-        """Feed FFmpeg's standard input like any other viewer."""
-        sink = PipeSink(fd)
-        outlet = Outlet(sink)
-        self.attach(outlet)
-        return Tap(self, outlet, sink)
+    def tap(self) -> Tap:
+        """A place for FFmpeg, which is fed through its standard input like any other viewer."""
+        return Tap(self)
 
     async def run(self, after: asyncio.Task[None] | None = None) -> None:
         """Read until cancelled or given up; afterwards no socket, timer or viewer of this relay is left.
@@ -273,19 +271,30 @@ class Relay:
 class Tap:
     """FFmpeg as a viewer of a relay: a cursor, and the pipe it is written to."""
 
-    def __init__(self, relay: Relay, outlet: Outlet, sink: PipeSink) -> None:
+    input = Input()
+
+    def __init__(self, relay: Relay) -> None:
         self._relay = relay
-        self._outlet = outlet
-        self._sink = sink
-        self.ended = outlet.ended
+        self._outlet: Outlet | None = None
+        self._sink: PipeSink | None = None
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Resolved with the reason when the relay has ended."""
 
     @property
     def sent(self) -> int:
         """Bytes given so far."""
-        return self._outlet.sent
+        return self._outlet.sent if self._outlet else 0
+
+    def connect(self, stdin: int | None) -> None:
+        """Feed this non-blocking pipe from the newest random-access point on. Call it once."""
+        assert stdin is not None
+        self._sink = PipeSink(stdin)
+        self._outlet = Outlet(self._sink)
+        self._outlet.ended.add_done_callback(lambda outlet: self.ended.set_result(outlet.result()))
+        self._relay.attach(self._outlet)
 
     def close(self) -> None:
         """Stop feeding; the pipe stays open and belongs to the child. Idempotent."""
-        self._relay.detach(self._outlet)
-        self._sink.close()
+        if self._outlet is not None and self._sink is not None:
+            self._relay.detach(self._outlet)
+            self._sink.close()

@@ -12,6 +12,7 @@ import imageio_ffmpeg
 import pytest
 
 from m3u_proxy.ffmpeg.command import HlsOptions, Rendered, hls_argv, pipe_argv, render
+from m3u_proxy.ffmpeg.input import Input
 from m3u_proxy.ffmpeg.profiles import PROFILES
 from m3u_proxy.ffmpeg.progress import ProgressParser
 from m3u_proxy.ffmpeg.stderr import Tail, classify
@@ -56,9 +57,9 @@ def run(ffmpeg: str, one: Rendered, source: bytes, directory: Path, *, adts: boo
     reader, writer = os.pipe()
     words = version(ffmpeg)
     if one.output == "hls":
-        argv = hls_argv(ffmpeg, one, SHAPE, progress_fd=writer, version=words, adts=adts)
+        argv = hls_argv(ffmpeg, one, SHAPE, source=Input(), progress_fd=writer, version=words, adts=adts)
     else:
-        argv = pipe_argv(ffmpeg, one, progress_fd=writer, version=words)
+        argv = pipe_argv(ffmpeg, one, source=Input(), progress_fd=writer, version=words)
     try:
         done = subprocess.run(
             argv, input=source, capture_output=True, cwd=directory, pass_fds=[writer], check=False, timeout=30

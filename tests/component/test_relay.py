@@ -556,7 +556,8 @@ async def test_ffmpeg_is_fed_like_any_other_viewer() -> None:
         os.set_blocking(into, False)
         os.set_blocking(out, False)
         async with running(relay):
-            tap = relay.attach_pipe(into)
+            tap = relay.tap()
+            tap.connect(into)
             script.last.feed(ONE.data[: ONE.keyframes[2]])
             await until(lambda: tap.sent)
             got = os.read(out, 1 << 20)

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from m3u_proxy.ffmpeg.command import HlsOptions, Rendered, hls_argv, pipe_argv, render
+from m3u_proxy.ffmpeg.input import Input
 from m3u_proxy.ffmpeg.profiles import DEFAULT_VARIABLES, PROFILES, template_of
 
 URL = "http://p.example/live/u/p/1.ts?token=s3cret"
@@ -36,8 +37,8 @@ def argv(
 ) -> list[str]:
     one = rendered(template)
     if one.output == "hls":
-        return hls_argv("ffmpeg", one, shape, progress_fd=7, version=version, adts=adts)
-    return pipe_argv("ffmpeg", one, progress_fd=7, version=version)
+        return hls_argv("ffmpeg", one, shape, source=Input(), progress_fd=7, version=version, adts=adts)
+    return pipe_argv("ffmpeg", one, source=Input(), progress_fd=7, version=version)
 
 
 def value(command: Sequence[str], option: str) -> str | None:
@@ -244,7 +245,7 @@ def test_hls_flags_are_ours_whatever_the_template_says() -> None:
 def test_the_template_shapes_the_playlist_within_bounds(template: str, expected: HlsOptions) -> None:
     one = rendered(f"-i {{input_url}} -c copy {template} x.m3u8")
     assert SHAPE.of(one) == expected
-    command = hls_argv("ffmpeg", one, SHAPE, progress_fd=7, version=V9)
+    command = hls_argv("ffmpeg", one, SHAPE, source=Input(), progress_fd=7, version=V9)
     assert float(value(command, "-hls_time") or 0) == expected.segment_duration
     assert value(command, "-hls_list_size") == str(expected.window)
     assert value(command, "-hls_delete_threshold") == str(expected.keep_extra)

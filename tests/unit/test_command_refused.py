@@ -13,6 +13,7 @@ from m3u_proxy.errors import BadTemplate, InvalidField
 from m3u_proxy.ffmpeg import filters, options
 from m3u_proxy.ffmpeg.arguments import shown
 from m3u_proxy.ffmpeg.command import HlsOptions, Rendered, hls_argv, pipe_argv, render
+from m3u_proxy.ffmpeg.input import Input
 
 URL = "http://p.example/live/u/p/1.ts?token=s3cret"
 SHAPE = HlsOptions(segment_duration=2.0, window=6, keep_extra=2)
@@ -265,10 +266,10 @@ def test_any_template_is_refused_or_contained(parts: list[str], text: str) -> No
     except (BadTemplate, InvalidField):
         return
     if one.output == "hls":
-        command = hls_argv("ffmpeg", one, SHAPE, progress_fd=7, version=V9)
+        command = hls_argv("ffmpeg", one, SHAPE, source=Input(), progress_fd=7, version=V9)
         assert command[-1] == "index.m3u8"
     else:
-        command = pipe_argv("ffmpeg", one, progress_fd=7, version=V9)
+        command = pipe_argv("ffmpeg", one, source=Input(), progress_fd=7, version=V9)
         assert command[-1] == "pipe:1"
     inputs = [after for before, after in pairwise(command) if before == "-i"]
     assert inputs.count("pipe:0") == 1

@@ -28,6 +28,7 @@ from m3u_proxy.model import Origin
 from m3u_proxy.observe.lag import LoopLag
 from m3u_proxy.observe.metrics import Housekeeping, Metrics, Sources
 from m3u_proxy.pool.audience import Audience
+from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.catalog import Catalog
 from m3u_proxy.pool.outlet import PeerWatch
 from m3u_proxy.pool.pool import Pool
@@ -125,7 +126,7 @@ class Daemon:
         self.kit = Kit(fence, self.ledger, settings.term_kill)
         self.audience = self._audience()
         self._stack.push_async_callback(self.audience.aclose, "shutdown")
-        segments = SegmentCache(settings.segment_cache_size)
+        segments = SegmentCache(Budget(settings.segment_cache_size))
         self._stack.push_async_callback(segments.aclose)
         self.context = self._context(segments)
         self._deadlines = Deadlines(settings.header_timeout, settings.idle_timeout)

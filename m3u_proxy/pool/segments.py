@@ -1,25 +1,40 @@
-"""Segments in memory, so that a file is read once for all viewers."""
+"""Segments that FFmpeg wrote, in memory, so that a file is read once for all viewers."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections import OrderedDict
+from dataclasses import dataclass
 
 from m3u_proxy.errors import NotFound
 from m3u_proxy.ffmpeg.shelf import Segment
+from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.flight import Flights
 
 
-class SegmentCache:
-    """At most ``budget`` bytes of finished segments; those asked for longest ago leave first.
+@dataclass(frozen=True)
+class _InMemory:
+    """A segment as the budget sees it."""
 
-    A segment that its writer closes is forgotten with it.
+    segment: Segment
+
+    @property
+    def size(self) -> int:
+        return self.segment.size if self.segment.data is not None else 0
+
+    def forget(self) -> None:
+        self.segment.data = None
+
+
+class SegmentCache:
+    """Finished segments within a budget that is shared with everything else that holds segments.
+
+    A segment that its writer closes is forgotten with it. One that finds no room is served, but not kept.
     """
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self._held: OrderedDict[Segment, None] = OrderedDict()
+        self._held: set[_InMemory] = set()
         self._flights: Flights[bytes] = Flights()
         self.fetches = 0
         """Files read."""
@@ -29,49 +44,61 @@ class SegmentCache:
     @property
     def size(self) -> int:
         """Bytes held now."""
-        return sum(segment.size for segment in self._held if segment.data is not None)
+        return sum(one.size for one in self._held)
 
     async def load(self, segment: Segment) -> bytes:
         """The segment's bytes; raises ``NotFound`` when it was closed meanwhile."""
         if segment.data is not None:
             self.hits += 1
-            self._held.move_to_end(segment)
+            self._budget.touch(_InMemory(segment))
             return segment.data
         if segment.fd < 0:
             raise NotFound("Segment expired")
-        return await self._flights.fly(segment, lambda: self._read(segment))
+        return await self._flights.fly(segment, lambda: self._fetch(segment))
 
-    async def _read(self, segment: Segment) -> bytes:
-        # The writer may close its descriptor while the thread reads, and the number then means another file.
+    async def _fetch(self, segment: Segment) -> bytes:
+        """Read the file and keep what was read, if there is room for it and the segment is still open."""
+        self._sweep()
+        granted = self._budget.grant(segment.size)
         try:
-            own = Segment(segment.name, segment.size, os.dup(segment.fd))
-        except OSError as error:
-            raise NotFound("Segment expired") from error
-        try:
-            data = await asyncio.to_thread(own.read)
-        except OSError as error:
-            raise NotFound("Segment expired") from error
+            data = await _read(segment)
+            self.fetches += 1
+            if granted and segment.fd >= 0:
+                segment.data = data
+                self._keep(_InMemory(segment))
+                granted = False
+            return data
         finally:
-            own.close()
-        self.fetches += 1
-        if segment.fd >= 0:
-            segment.data = data
-            self._held[segment] = None
-            self._trim()
-        return data
+            if granted:
+                self._budget.give_back(segment.size)
 
-    def _trim(self) -> None:
-        for segment in [one for one in self._held if one.data is None]:
-            del self._held[segment]
-        size = self.size
-        while size > self._budget and len(self._held) > 1:
-            oldest, _ = self._held.popitem(last=False)
-            oldest.data = None
-            size -= oldest.size
+    def _keep(self, one: _InMemory) -> None:
+        self._held.add(one)
+        self._budget.keep(one)
+
+    def _sweep(self) -> None:
+        """Give back what closed segments held; evicted ones are only taken off the list."""
+        for one in [one for one in self._held if not one.size]:
+            self._held.discard(one)
+            self._budget.drop(one)
 
     async def aclose(self) -> None:
         """Wait for reads under way; drop everything."""
         await self._flights.aclose()
-        for segment in self._held:
-            segment.data = None
+        for one in self._held:
+            self._budget.drop(one)
         self._held.clear()
+
+
+async def _read(segment: Segment) -> bytes:
+    """All of its file. The writer may close its descriptor meanwhile; the number then means another file."""
+    try:
+        own = Segment(segment.name, segment.size, os.dup(segment.fd))
+    except OSError as error:
+        raise NotFound("Segment expired") from error
+    try:
+        return await asyncio.to_thread(own.read)
+    except OSError as error:
+        raise NotFound("Segment expired") from error
+    finally:
+        own.close()

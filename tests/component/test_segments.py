@@ -12,6 +12,7 @@ import pytest
 
 from m3u_proxy.errors import NotFound
 from m3u_proxy.ffmpeg.shelf import Segment
+from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.flight import Flights
 from m3u_proxy.pool.segments import SegmentCache
 from tests.support.stepped import settle, until
@@ -59,7 +60,7 @@ class SlowReads:
 
 
 async def test_a_segment_is_read_once_for_all(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    reads, cache, segment = SlowReads(monkeypatch), SegmentCache(SIZE * 10), folder.segment()
+    reads, cache, segment = SlowReads(monkeypatch), SegmentCache(Budget(SIZE * 10)), folder.segment()
     players = [asyncio.create_task(cache.load(segment)) for _ in range(100)]
     await until(lambda: reads.begun)
     reads.go.set()
@@ -71,7 +72,7 @@ async def test_a_segment_is_read_once_for_all(folder: Folder, monkeypatch: pytes
 
 
 async def test_what_is_held_is_bounded_and_the_least_wanted_goes_first(folder: Folder) -> None:
-    cache = SegmentCache(SIZE * 3)
+    cache = SegmentCache(Budget(SIZE * 3))
     segments = [folder.segment() for _ in range(3)]
     for segment in segments:
         await cache.load(segment)
@@ -83,16 +84,63 @@ async def test_what_is_held_is_bounded_and_the_least_wanted_goes_first(folder: F
     assert await cache.load(segments[1]) == b"\1" * SIZE  # from its file
 
 
-async def test_a_segment_larger_than_the_budget_is_served(folder: Folder) -> None:
-    cache = SegmentCache(10)
+async def test_a_segment_larger_than_the_budget_is_served_and_not_kept(folder: Folder) -> None:
+    budget = Budget(SIZE - 1)
+    cache, segment = SegmentCache(budget), folder.segment()
     for _ in range(2):
-        segment = folder.segment()
-        assert len(await cache.load(segment)) == SIZE
-        assert cache.size == SIZE
+        assert await cache.load(segment) == b"\0" * SIZE
+        assert (cache.size, budget.used) == (0, 0)
+    assert cache.fetches == 2
+
+
+async def test_memory_that_others_have_is_not_taken(folder: Folder) -> None:
+    budget = Budget(SIZE * 3)
+    cache = SegmentCache(budget)
+    assert budget.grant(SIZE * 2)
+    for _ in range(3):
+        await cache.load(folder.segment())
+        assert (cache.size, budget.used) == (SIZE, SIZE * 3)
+
+
+async def test_memory_is_taken_before_the_file_is_read(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, budget = SlowReads(monkeypatch), Budget(SIZE * 10)
+    player = asyncio.create_task(SegmentCache(budget).load(folder.segment()))
+    await until(lambda: reads.begun)
+    assert budget.used == SIZE
+    reads.go.set()
+    await player
+    assert budget.used == SIZE
+
+
+async def test_what_closed_segments_held_is_given_back_before_anything_is_evicted(folder: Folder) -> None:
+    budget = Budget(SIZE * 2)
+    cache = SegmentCache(budget)
+    stays, closes = folder.segment(), folder.segment()
+    await cache.load(stays)
+    await cache.load(closes)
+    closes.close()
+    await cache.load(folder.segment())
+    assert stays.data is not None
+    assert (cache.size, budget.used) == (SIZE * 2, SIZE * 2)
+
+
+async def test_a_segment_that_cannot_be_read_takes_no_memory(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(segment: Segment) -> bytes:
+        raise OSError("no such device")
+
+    monkeypatch.setattr(Segment, "read", fails)
+    budget = Budget(SIZE * 10)
+    with pytest.raises(NotFound):
+        await SegmentCache(budget).load(folder.segment())
+    assert budget.used == 0
 
 
 async def test_a_segment_goes_out_of_memory_with_its_writer(folder: Folder) -> None:
-    cache, segment = SegmentCache(SIZE * 10), folder.segment()
+    cache, segment = SegmentCache(Budget(SIZE * 10)), folder.segment()
     await cache.load(segment)
     segment.close()
     assert cache.size == 0
@@ -103,7 +151,8 @@ async def test_a_segment_goes_out_of_memory_with_its_writer(folder: Folder) -> N
 async def test_a_segment_that_is_closed_while_it_is_read_does_not_become_another_file(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads, cache, segment = SlowReads(monkeypatch), SegmentCache(SIZE * 10), folder.segment()
+    reads, budget, segment = SlowReads(monkeypatch), Budget(SIZE * 10), folder.segment()
+    cache = SegmentCache(budget)
     player = asyncio.create_task(cache.load(segment))
     await until(lambda: reads.begun)
     segment.close()
@@ -111,14 +160,14 @@ async def test_a_segment_that_is_closed_while_it_is_read_does_not_become_another
     reads.go.set()
     assert await player == b"\0" * SIZE
     assert segment.data is None
-    assert cache.size == 0
+    assert (cache.size, budget.used) == (0, 0)
     assert await cache.load(other) == b"\1" * SIZE
 
 
 async def test_a_player_that_leaves_does_not_end_the_read_for_the_others(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads, cache, segment = SlowReads(monkeypatch), SegmentCache(SIZE * 10), folder.segment()
+    reads, cache, segment = SlowReads(monkeypatch), SegmentCache(Budget(SIZE * 10)), folder.segment()
     leaves, stays = asyncio.create_task(cache.load(segment)), asyncio.create_task(cache.load(segment))
     await until(lambda: reads.begun)
     leaves.cancel()
@@ -131,7 +180,8 @@ async def test_a_player_that_leaves_does_not_end_the_read_for_the_others(
 async def test_closing_waits_for_reads_and_frees_the_memory(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache, segment = SegmentCache(SIZE * 10), folder.segment()
+    budget, segment = Budget(SIZE * 10), folder.segment()
+    cache = SegmentCache(budget)
     await cache.load(segment)
     reads = SlowReads(monkeypatch)
     player = asyncio.create_task(cache.load(folder.segment()))
@@ -142,7 +192,7 @@ async def test_closing_waits_for_reads_and_frees_the_memory(
     reads.go.set()
     await closing
     assert await player
-    assert cache.size == 0
+    assert (cache.size, budget.used) == (0, 0)
     assert segment.data is None
 
 

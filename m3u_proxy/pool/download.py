@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Self
+from collections.abc import Callable, Mapping
+from io import BytesIO
 
 from m3u_proxy.errors import Closed, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.ffmpeg.hls import uncut
 from m3u_proxy.pool.budget import Budget
-from m3u_proxy.pool.pieces import Cursor, Pieces
+from m3u_proxy.pool.chunks import Chunks, Cursor
+from m3u_proxy.pool.pieces import Pieces
 from m3u_proxy.upstream.source import Head, Source
 
 PREFIX = 4096
@@ -19,6 +20,8 @@ UNREAD = 5.0
 """Seconds a download that nobody reads waits for memory."""
 SHARES = 8
 """A piece is at most this part of the budget, so that several downloads can go on in a small one."""
+JOINED_AT_ONCE = 4 * 2**20
+"""Bytes copied in one go when a body is complete: a few milliseconds of the loop."""
 
 
 class Download:
@@ -50,10 +53,13 @@ class Download:
         self._on_bytes = on_bytes
         self._pieces = Pieces()
         self._cursors: set[Cursor] = set()
+        self._granted = 0
+        """Bytes to be given back by us."""
         self._body: bytes | None = None
         self._short = False
         """Whether it waits for memory now."""
         self._headless = False
+        self._is_joining = False
         self._news = asyncio.Event()
         self.error: ProxyError | None = None
         self.head: Head | None = None
@@ -103,7 +109,7 @@ class Download:
             try:
                 async with asyncio.timeout(self._patience):
                     await self._receive(source)
-                self._finish()
+                await self._finish()
             finally:
                 await uncut(source.aclose())
         except TimeoutError:
@@ -149,7 +155,7 @@ class Download:
         return cursor
 
     async def next_piece(self, cursor: Cursor) -> bytes | memoryview | None:
-        """For `Chunks`: what comes next, waiting for it; ``None`` at the end."""
+        """See `Shared.next_piece`."""
         cursor.position += cursor.lent
         cursor.lent = 0
         self._trim()
@@ -164,7 +170,7 @@ class Download:
             await self._news.wait()
 
     def detach(self, cursor: Cursor) -> None:
-        """For `Chunks`: this reader has left. Idempotent."""
+        """See `Shared.detach`."""
         self._cursors.discard(cursor)
         self._trim()
 
@@ -174,27 +180,25 @@ class Download:
             return
         if self.error is not None:
             raise self.error.again()
-        if cursor.position < self._pieces.start:
+        if cursor.position < self._pieces.start and not self._is_joining:
             raise Unavailable("The segment is no longer in memory", reason="memory")
 
     def _available(self, cursor: Cursor) -> bytes | memoryview:
         """What is here for this reader, without waiting and without copying."""
         if cursor.body is not None:
             return cursor.cut(cursor.body, 0)
-        if cursor.position >= self._pieces.end:
+        if not self._pieces.start <= cursor.position < self._pieces.end:
             return b""
         return cursor.cut(*self._pieces.at(cursor.position))
 
     async def _receive(self, source: Source) -> None:
         head = await source.open()
         self.length = _announced(head.headers)
-        if self.length is not None and self.length > self._largest:
-            raise self._too_large()
+        self._check_size(self.length or 0)
         self.head = head
         while data := await _read(source):
             self._on_bytes(len(data))
-            if self.received + len(data) > self._largest:
-                raise self._too_large()
+            self._check_size(self.received + len(data))
             if len(self.prefix) < PREFIX:
                 self.prefix += data[: PREFIX - len(self.prefix)]
             step = max(1, self._budget.limit // SHARES)
@@ -205,11 +209,16 @@ class Download:
         if self.length is not None and self.received < self.length:
             raise UpstreamError("short", "The body ended before its announced end")
 
+    def _check_size(self, size: int) -> None:
+        if size > self._largest:
+            raise UpstreamError("too_large", f"The segment is larger than {self._largest} bytes")
+
     async def _store(self, data: bytes) -> None:
         if self._headless and not self._cursors:
             raise _no_memory()
         if not self._budget.grant(len(data)):
             await self._room(len(data))
+        self._granted += len(data)
         self._pieces.append(data)
         self.received += len(data)
         self._tell()
@@ -240,71 +249,44 @@ class Download:
         freed = self._pieces.drop_before(low)
         if freed:
             self._headless = True
+            self._granted -= freed
             self._budget.give_back(freed)
 
-    def _finish(self) -> None:
-        """Everything is here: one copy into one object, for whose time no second body is in memory."""
-        self.done = True
-        self.length = self.received
+    async def _finish(self) -> None:
+        """Everything is here: readers go on with the body, those of a headless download with the pieces."""
         if self._headless:
             self._trim()
         else:
-            self._body = self._pieces.join()
+            self._body = await self._joined()
+            self._granted = 0
             for cursor in self._cursors:
                 cursor.body = self._body
             self._budget.keep(self)
+        self.done = True
+        self.length = self.received
         self._tell()
+
+    async def _joined(self) -> bytes:
+        """The pieces as one object. They go as it grows, so that no second body is ever in memory; readers
+        of what is gone wait for the whole."""
+        self._is_joining, whole = True, BytesIO()
+        while True:
+            if not self._pieces.move(whole, JOINED_AT_ONCE):
+                self._is_joining = False
+                return whole.getvalue()
+            await asyncio.sleep(0)
 
     def _fail(self, error: ProxyError) -> None:
         self.error = error.again()
-        self._budget.give_back(self._pieces.drop_before(self._pieces.end))
+        self._pieces.drop_before(self._pieces.end)
+        granted, self._granted = self._granted, 0
+        self._budget.give_back(granted)
         self._tell()
-
-    def _too_large(self) -> UpstreamError:
-        return UpstreamError("too_large", f"The segment is larger than {self._largest} bytes")
 
     def _tell(self) -> None:
         """Wake all readers."""
         self._news.set()
         self._news = asyncio.Event()
-
-
-class Chunks(AsyncIterator[bytes | memoryview]):
-    """One reader of a `Download`. A chunk counts as passed when the next one is asked for."""
-
-    def __init__(self, download: Download, cursor: Cursor) -> None:
-        self._download = download
-        self._cursor = cursor
-        self._loop = asyncio.get_running_loop()
-        self._open = True
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes | memoryview:
-        piece = None
-        try:
-            if self._open:
-                piece = await self._download.next_piece(self._cursor)
-        finally:
-            if piece is None:
-                self._close()
-        if piece is None:
-            raise StopAsyncIteration
-        return piece
-
-    async def aclose(self) -> None:
-        """The reader leaves. Idempotent."""
-        self._close()
-
-    def _close(self) -> None:
-        self._open = False
-        self._download.detach(self._cursor)
-
-    def __del__(self) -> None:
-        # As asyncio does for generators: the collector may run in any thread.
-        if self._open and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._download.detach, self._cursor)
 
 
 async def _read(source: Source) -> bytes:

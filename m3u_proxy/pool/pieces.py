@@ -1,4 +1,4 @@
-"""The pieces of a body in memory, and where its readers are."""
+"""The pieces of a body in memory."""
 
 from __future__ import annotations
 
@@ -44,35 +44,16 @@ class Pieces:
         del self._pieces[:count], self._starts[:count]
         return freed
 
-    def join(self) -> bytes:
-        """All as one object; none is left here.
+    def move(self, whole: BytesIO, size: int) -> bool:
+        """Move ``size`` bytes or a little more from the front to the end of ``whole``; whether more are left.
 
         A piece is let go as soon as it is copied. The buffer grows by an eighth at most beyond what is in it,
-        and `BytesIO` hands it out without a copy: in all never more than 9/8 of the body, and no two of it.
+        and hands its content out without a copy: in all never more than 9/8 of the body, and no two of it.
         """
-        self._starts.clear()
-        if len(self._pieces) == 1:
-            return self._pieces.pop()
-        whole = BytesIO()
-        self._pieces.reverse()
-        while self._pieces:
-            whole.write(self._pieces.pop())
-        return whole.getvalue()
-
-
-class Cursor:
-    """Where a reader is: what lies before ``position`` it has passed, ``lent`` bytes from there it has."""
-
-    def __init__(self, first: int, last: int, body: bytes | None) -> None:
-        self.position = first
-        self.last = last
-        self.lent = 0
-        self.body = body
-        """The complete body, held by this reader too, so that an eviction does not concern it."""
-
-    def cut(self, data: bytes, start: int) -> bytes | memoryview:
-        """What this reader wants of ``data``, which starts at offset ``start``."""
-        low, high = self.position - start, min(self.last + 1 - start, len(data))
-        if low == 0 and high == len(data):
-            return data
-        return memoryview(data)[low:high] if low < high else b""
+        count = moved = 0
+        while count < len(self._pieces) and moved < size:
+            moved += whole.write(self._pieces[count])
+            self._pieces[count] = b""
+            count += 1
+        del self._pieces[:count], self._starts[:count]
+        return bool(self._pieces)

@@ -8,19 +8,21 @@ import random
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from io import BytesIO
 
 import pytest
 
 from m3u_proxy.errors import Closed, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.pool import download as module
 from m3u_proxy.pool.budget import Budget
-from m3u_proxy.pool.download import Chunks, Download
+from m3u_proxy.pool.chunks import Chunks
+from m3u_proxy.pool.download import Download
 from m3u_proxy.pool.pieces import GRAIN, Pieces
 from m3u_proxy.upstream.source import Source
 from tests.support.answer import CHUNK
 from tests.support.attempts import CLOSED_WITHIN, at
 from tests.support.origin import Answer, Origin
-from tests.support.stepped import Script, settle, until
+from tests.support.stepped import Script, settle, turn, until
 
 PATH = "/segment.ts"
 BODY = random.Random(1).randbytes(300_000)
@@ -61,13 +63,14 @@ def make(
 
 @asynccontextmanager
 async def running(download: Download) -> AsyncIterator[asyncio.Task[None]]:
-    """A download under way, and ended with the test."""
+    """A download under way, and ended with the test; what it raises is an error."""
     task = asyncio.create_task(download.run())
     try:
         yield task
     finally:
         task.cancel()
         await asyncio.wait([task])
+    assert task.cancelled() or task.exception() is None
 
 
 async def read(download: Download, first: int = 0, last: int | None = None) -> bytes:
@@ -486,6 +489,19 @@ async def test_without_any_memory_allowed_a_download_fails_at_once() -> None:
         assert await outcome_of_reading(chunks) == "memory"
 
 
+async def test_a_body_that_is_read_again_is_evicted_last() -> None:
+    budget, script = Budget(100), Script()
+    downloads = [make(script, budget) for _ in range(3)]
+    for number, download in enumerate(downloads, start=1):
+        async with running(download) as task:
+            source = await script.attempt(number)
+            source.feed(b"x" * 40)
+            source.lose("eof")
+            await task
+        await downloads[0].whole()
+    assert [download.size for download in downloads] == [40, 0, 40]
+
+
 async def test_a_finished_body_makes_room_for_the_next() -> None:
     budget, script = Watched(100), Script()
     first, second = make(script, budget), make(script, budget)
@@ -497,6 +513,50 @@ async def test_a_finished_body_makes_room_for_the_next() -> None:
             await task
     assert (first.body, second.body) == (None, b"x" * 60)
     assert (budget.used, budget.limit // 2 < budget.most <= budget.limit) == (60, True)
+
+
+PIECES = [bytes([number]) * GRAIN for number in range(10)]
+
+
+async def test_while_a_large_body_is_joined_readers_wait_or_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "JOINED_AT_ONCE", 1)
+    script, budget = Script(), Budget(ROOM)
+    download = make(script, budget)
+    async with running(download), aclosing(download.chunks()) as chunks:
+        (await script.attempt(1)).feed(*PIECES)
+        got = bytes(await anext(chunks))
+        await until(lambda: download.received == len(PIECES) * GRAIN)
+        script.last.lose("eof")
+        others = []
+        while not download.done:
+            assert download.is_joinable
+            assert budget.used == len(PIECES) * GRAIN
+            others += [asyncio.create_task(read(download)), asyncio.create_task(download.whole())]
+            await turn()
+        assert len(others) > len(PIECES)
+        assert set(await asyncio.gather(*others)) == {b"".join(PIECES)}
+        assert got + b"".join([bytes(chunk) async for chunk in chunks]) == b"".join(PIECES)
+    assert budget.used == download.size
+
+
+async def test_a_download_stopped_while_it_is_joined_gives_everything_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "JOINED_AT_ONCE", 1)
+    script, budget = Script(), Budget(ROOM)
+    download = make(script, budget)
+    async with running(download) as task:
+        (await script.attempt(1)).feed(*PIECES)
+        await until(lambda: download.received == len(PIECES) * GRAIN)
+        reader = asyncio.create_task(download.whole())
+        script.last.lose("eof")
+        for _ in range(5):
+            await turn()
+        assert not download.done
+        task.cancel()
+        with pytest.raises(Closed):
+            await reader
+    assert (budget.used, download.body) == (0, None)
 
 
 # --- pieces
@@ -522,7 +582,11 @@ def test_joining_takes_no_second_body() -> None:
             pieces.append(bytes([number]) * size)
         before, _ = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
-        body = pieces.join()
+        whole = BytesIO()
+        while pieces.move(whole, 10 * size):
+            pass
+        body = whole.getvalue()
+        del whole
         after, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

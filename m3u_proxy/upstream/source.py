@@ -28,9 +28,10 @@ from m3u_proxy.upstream.address import (
     parse,
 )
 from m3u_proxy.upstream.headers import basic_credentials, request_headers, retry_after
+from m3u_proxy.upstream.ranges import ContentRange, parse_content_range
 from m3u_proxy.upstream.wire import Wire
 
-__all__ = ["Head", "HttpSource", "Limits", "Source", "request_headers"]
+__all__ = ["Head", "HttpSource", "Limits", "RangeRefused", "Source", "request_headers"]
 
 LOOP_GAP = 5.0
 """Seconds. A deadline noticed this late was missed by our loop, not by the provider."""
@@ -66,6 +67,15 @@ class Head:
     """Header fields of the final response; looking one up ignores case."""
     address_class: AddressClass = AddressClass.PUBLIC
     """The ``origin`` of all that this content names: the least trusted address on the way to it."""
+
+
+class RangeRefused(UpstreamError):
+    """The byte range that was asked for lies outside the file (RFC 9110 §15.5.17)."""
+
+    def __init__(self, content_range: ContentRange | None) -> None:
+        super().__init__("http_416", "The provider has no such byte range", status=416)
+        self.content_range = content_range
+        """Tells the size of the file, if the provider did."""
 
 
 class Source(Protocol):
@@ -114,7 +124,8 @@ class HttpSource:
 
     async def open(self) -> Head:
         """See `Source.open`. Reasons: blocked, dns, refused, tls, connect_timeout, first_byte_timeout, eof,
-        reset, protocol, redirects, http_404, http_4xx, http_429, http_5xx."""
+        reset, protocol, redirects, http_404, http_4xx, http_429, http_5xx;
+        RangeRefused (http_416) only where a Range was sent."""
         self._wire = Wire(
             self._resolver,
             connect_timeout=self._limits.connect,
@@ -126,6 +137,8 @@ class HttpSource:
                 target, response = await self._follow(self._wire)
         except TimeoutError:
             raise self._overdue() from None
+        if response.status == 416 and "Range" in CIMultiDict(self._headers):
+            raise RangeRefused(parse_content_range(response.headers.get("Content-Range", "")))
         if response.status >= 400:
             raise _refusal(response)
         if not 200 <= response.status < 300:

@@ -16,10 +16,10 @@ from m3u_proxy.model import Client
 from m3u_proxy.pool.outlet import Outlet
 from m3u_proxy.pool.sinks import SocketSink
 from m3u_proxy.pool.viewers import Viewer
+from m3u_proxy.upstream.ranges import Unsatisfiable, parse_range
 from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.identity import identify
 from m3u_proxy.web.middleware import NO_STORE, finish
-from m3u_proxy.web.ranges import Unsatisfiable, parse_range
 
 LINGER = 5.0
 """Seconds a connection may take to empty after its stream has ended."""

@@ -32,6 +32,9 @@ class Answer:
     """Body: the live transport stream from its live edge on, without an end."""
     html: bool = False
     """Body: an HTML page under the content type of MPEG-TS."""
+    file: bool = False
+    """Body: a file that honours Range and If-Range (RFC 9110 §14.2, §13.1.5), with a length; validators as in
+    ``headers``. The faults count the bytes of the part that is sent."""
     zero: bool = False
     """An announced body of no bytes."""
     length: bool = False
@@ -128,12 +131,16 @@ class Sender:
         if location is not None:
             headers["Location"] = location
         body = HTML if answer.html else as_bytes(answer.body)
+        status = answer.status
+        if answer.file:
+            status, fields, body = part_of(body, answer.headers, self._connection.headers)
+            headers.update(fields)
         self._chunked = answer.chunked or answer.trunc_chunk or answer.bad_chunk
         if self._chunked:
             headers["Transfer-Encoding"] = "chunked"
-        elif answer.length or answer.short_cl or answer.zero:
+        elif answer.length or answer.file or answer.short_cl or answer.zero:
             headers["Content-Length"] = str(len(body) + answer.short_cl)
-        lines = [f"HTTP/1.1 {answer.status} Scripted"]
+        lines = [f"HTTP/1.1 {status} Scripted"]
         lines += [f"{name}: {value}" for name, value in {**headers, **answer.headers}.items()]
         self._writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
         await self._body(answer, body)
@@ -183,3 +190,21 @@ class Sender:
 
 def as_bytes(text: bytes | str) -> bytes:
     return text.encode("latin-1") if isinstance(text, str) else text
+
+
+def part_of(
+    body: bytes, headers: Mapping[str, str], asked: Mapping[str, str]
+) -> tuple[int, dict[str, str], bytes]:
+    """Status, header fields and bytes of a file for the request fields ``asked``."""
+    fields = {"Accept-Ranges": "bytes"}
+    first, _, last = asked.get("range", "").removeprefix("bytes=").partition("-")
+    condition = asked.get("if-range")
+    validators = (headers.get("ETag"), headers.get("Last-Modified"))
+    if not (first or last) or (condition is not None and condition not in validators):
+        return 200, fields, body
+    size = len(body)
+    start = int(first) if first else size - min(int(last), size)
+    end = min(int(last), size - 1) if first and last else size - 1
+    if start >= size:
+        return 416, {"Content-Range": f"bytes */{size}"}, b""
+    return 206, {**fields, "Content-Range": f"bytes {start}-{end}/{size}"}, body[start : end + 1]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3u_proxy.web.ranges import Slice, Unsatisfiable, parse_range
+from m3u_proxy.upstream.ranges import Slice, Unsatisfiable, parse_range
 
 SIZE = 1000
 

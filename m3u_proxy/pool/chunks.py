@@ -29,7 +29,7 @@ class Shared(Protocol):
     """What a reader asks of a download."""
 
     async def next_piece(self, cursor: Cursor) -> bytes | memoryview | None:
-        """What comes next, waiting for it; ``None`` at the end. Raises the error of a download that failed."""
+        """What comes next, waiting for it; ``None`` at the end. Raises the error of a failed download."""
 
     def detach(self, cursor: Cursor) -> None:
         """This reader has left. Idempotent."""

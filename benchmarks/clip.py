@@ -61,6 +61,23 @@ def clip() -> Path:
     return path
 
 
+def segments() -> Path:
+    """A folder with the clip as ``0.ts``, ``1.ts``, ..., each of one GOP and at the rate of the clip."""
+    folder = OUT / "segments"
+    if folder.exists():
+        return folder
+    part = folder.with_suffix(".part")
+    part.mkdir(exist_ok=True)
+    command = [
+        *(ffmpeg(), "-v", "error", "-nostdin", "-y", "-i", str(clip()), "-map", "0", "-c", "copy"),
+        *("-f", "segment", "-segment_time", str(GOP), "-segment_format_options", f"muxrate={RATE}"),
+        str(part / "%d.ts"),
+    ]
+    subprocess.run(command, check=True, timeout=_MAKE_PATIENCE)
+    part.rename(folder)
+    return folder
+
+
 def keyframes(data: bytes) -> list[int]:
     """Byte offsets of the video packets that carry the random access indicator (ISO/IEC 13818-1 §2.4.3.5)."""
     return [offset for offset in range(0, len(data) - PACKET + 1, PACKET) if is_keyframe(data, offset)]

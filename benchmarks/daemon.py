@@ -80,7 +80,7 @@ class Daemon:
         self._listening.set()  # it ended without a word: do not wait for it
 
     def live(self, url: str) -> str:
-        """Define a live stream; its path."""
+        """Define a live stream, or one whose playlist is passed through; its path."""
         return self._define("/streams", url=url)
 
     def hls(self, url: str, profile: str = COPY) -> str:

@@ -18,7 +18,7 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Self
+from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 from benchmarks.clip import PACKET, RATE, keyframes
@@ -104,21 +104,34 @@ async def _serve(path: Path) -> None:
     await server.serve_forever()
 
 
-class Origin:
-    """The provider in a process of its own, from ``with`` to its end."""
+class Provider:
+    """A provider in a process of its own, from ``with`` to its end; ``port`` holds inside."""
 
-    def __init__(self, clip: Path) -> None:
-        self._command = [sys.executable, "-m", "benchmarks.origin", str(clip)]
+    def __init__(self, module: str, material: Path) -> None:
+        self._command = [sys.executable, "-m", module, str(material)]
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
-        self._base = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
+        self.port = int(self._process.stdout.readline())
+        self._base = f"http://127.0.0.1:{self.port}"
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.communicate()
+
+    def _stats(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self._base}/stats", timeout=5) as answer:
+            stats: dict[str, Any] = json.load(answer)
+        return stats
+
+
+class Origin(Provider):
+    """The provider of endless MPEG-TS."""
+
+    def __init__(self, clip: Path) -> None:
+        super().__init__("benchmarks.origin", clip)
 
     def url(self, name: str, at: float = SETTLED) -> str:
         """Address of a channel; ``at`` is where in the clip, in seconds, a connection begins."""
@@ -126,9 +139,7 @@ class Origin:
 
     def watch(self, name: str) -> Watch:
         """What was asked of this name so far."""
-        with urllib.request.urlopen(f"{self._base}/stats", timeout=5) as answer:
-            stats = json.load(answer)
-        return Watch(**stats.get(f"/live/{name}.ts", {}))
+        return Watch(**self._stats().get(f"/live/{name}.ts", {}))
 
 
 if __name__ == "__main__":

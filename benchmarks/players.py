@@ -17,10 +17,14 @@ RETRY = 0.5
 EDGE = 3
 """Segments from the end at which a player starts (RFC 8216 §6.3.3)."""
 TARGET = "#EXT-X-TARGETDURATION"
+INF = "#EXTINF:"
 
 
 class Viewer(ABC):
-    """One player; ``joined`` and ``gap`` are seconds, 0 if that never happened."""
+    """One player; ``joined`` and ``gap`` are seconds, 0 if that never happened.
+
+    ``gap`` is the longest time without a byte of an endless body, or without a picture of a playlist's.
+    """
 
     def __init__(self, crowd: Crowd, path: str) -> None:
         self.joined = 0.0
@@ -108,13 +112,18 @@ def starts_with_keyframe(data: bytes) -> bool:
 
 
 class HlsViewer(Viewer):
-    """Polls a media playlist and fetches what is new in it. It has joined after its first whole segment."""
+    """Polls a media playlist and fetches what is new in it. It has joined after its first whole segment.
+
+    It plays from then on, and stands still whenever it has played all that it has.
+    """
 
     def __init__(self, crowd: Crowd, path: str) -> None:
         super().__init__(crowd, path)
         self._playlist = b""
         self._segment = False
         self._status = 0
+        self._durations: dict[str, float] = {}
+        self._lasts_until = 0.0
         self._queue: list[str] = []
         self._last = ""
         self._due = 0.0
@@ -134,9 +143,22 @@ class HlsViewer(Viewer):
         elif not self._segment:
             self._listed(self._playlist.decode())
         else:
-            self.segments += 1
-            self.joined = self.joined or monotonic() - self._began
+            self._play(monotonic())
             self._next()
+
+    def _play(self, now: float) -> None:
+        self.segments += 1
+        self.joined = self.joined or now - self._began
+        self._stand_still(now)
+        self._lasts_until = max(now, self._lasts_until) + self._durations[self._last]
+
+    def _stand_still(self, now: float) -> None:
+        if self._lasts_until:
+            self.gap = max(self.gap, now - self._lasts_until)
+
+    def close(self, now: float) -> None:
+        self._stand_still(now)
+        super().close(now)
 
     def lost(self, reason: str) -> None:
         self._again(reason)
@@ -163,6 +185,8 @@ class HlsViewer(Viewer):
         self.playlist_after = self.playlist_after or now - self._began
         lines = text.splitlines()
         segments = [line for line in lines if line and not line.startswith("#")]
+        lengths = [float(line[len(INF) :].partition(",")[0]) for line in lines if line.startswith(INF)]
+        self._durations = dict(zip(segments, lengths, strict=True))
         target = next(float(line.partition(":")[2]) for line in lines if line.startswith(TARGET))
         if self._last in segments:
             self._queue = segments[segments.index(self._last) + 1 :]

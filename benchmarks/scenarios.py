@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from time import monotonic, sleep
@@ -14,18 +12,28 @@ from benchmarks import viewers
 from benchmarks.clip import GOP, Missing
 from benchmarks.cpu import Meter
 from benchmarks.daemon import Daemon
-from benchmarks.nginx import Nginx
+from benchmarks.nginx import files, paced
 from benchmarks.origin import SETTLED, Origin
+from benchmarks.pass_through import mid_download, pass_through
 from benchmarks.players import EDGE
 from benchmarks.report import Figure, Skipped
+from benchmarks.rewrite import rewrite
+from benchmarks.turns import (
+    AUDIENCE,
+    ROUNDS,
+    TURN,
+    Rows,
+    against_nginx,
+    failures,
+    if_installed,
+    in_turns,
+    keeper,
+    noise,
+    per_gb,
+)
 from benchmarks.viewers import Load
 
-AUDIENCE = 300
 CROWD = 2000
-ROUNDS = 5
-"""Turns of each side in the comparison of HLS, the noisiest figure."""
-TURN = 8.0
-"""Seconds of watching in one turn of a comparison."""
 RING_SECONDS = 18.0
 """Until the proxy's buffer of a live stream is full at 8 Mbit/s (16 MiB)."""
 COLD_STARTS = 10
@@ -36,7 +44,6 @@ TRANSCODE = (
     "-c:a copy -f hls index.m3u8"
 )
 
-Rows = Iterator[Figure | Skipped]
 Scenario = Callable[[Origin, Path], Rows]
 
 
@@ -45,34 +52,34 @@ def fan_out(origin: Origin, clip: Path) -> Rows:
     with Daemon() as daemon, ExitStack() as stack:
         path = daemon.live(origin.url("fan-out"))
         daemon.wait_warm(path)
-        stack.enter_context(_keeper("ts", daemon.port, path))
-        nginx = _nginx(stack, clip.parent, clip)
+        stack.enter_context(keeper("ts", daemon.port, path))
+        nginx = if_installed(stack, paced(clip))
 
         def ours() -> float:
             with Meter(daemon.pid) as meter:
                 load = viewers.run("ts", daemon.port, path, AUDIENCE, seconds=TURN)
             loads.append(load)
-            noise.append(meter.foreign(load.cpu))
-            return _per_gb(meter.own, load)
+            cores.append(meter.foreign(load.cpu))
+            return per_gb(meter.own, load)
 
         def theirs(port: int, pid: int) -> float:
             with Meter(pid) as meter:
                 load = viewers.run("ts", port, "/paced.ts", AUDIENCE, seconds=TURN)
-            return _per_gb(meter.own + meter.children, load)
+            return per_gb(meter.own + meter.children, load)
 
         loads: list[Load] = []
-        noise: list[float] = []
+        cores: list[float] = []
         floor = (lambda: theirs(nginx.port, nginx.pid)) if nginx else None
-        mine, other = _in_turns(ours, floor, rounds=2)
+        mine, other = in_turns(ours, floor, rounds=2)
         name = f"fan-out, {AUDIENCE} viewers"
         yield Figure(name, "CPU per GB, proxy", median(mine), "s", 0.40)
         if other:
             yield Figure(name, "CPU per GB, nginx, a file at the same rate", median(other), "s")
         else:
             yield Skipped(name, "nginx is not installed")
-        yield Figure(name, "errors", sum(_failures(load) for load in loads), "", 0)
+        yield Figure(name, "errors", sum(failures(load) for load in loads), "", 0)
         yield Figure(name, "longest gap", max(load.gap_max for load in loads), "s")
-        yield _noise(name, noise)
+        yield noise(name, cores)
         joins = [load.join_p99 for load in loads]
         yield Figure(
             "warm join", f"first keyframe, p99 of {AUDIENCE} within 1 s", max(joins) * 1e3, "ms", 100
@@ -89,64 +96,56 @@ def crowd(origin: Origin, _: Path) -> Rows:
     with Daemon() as daemon:
         path = daemon.live(origin.url("crowd"))
         daemon.wait_warm(path)
-        with _keeper("ts", daemon.port, path):
+        with keeper("ts", daemon.port, path):
             sleep(RING_SECONDS)
             with Meter(daemon.pid) as meter:
                 load = viewers.run("ts", daemon.port, path, CROWD, seconds=12, ramp=4)
-    yield Figure(name, "CPU per GB", _per_gb(meter.own, load), "s", 0.32)
+    yield Figure(name, "CPU per GB", per_gb(meter.own, load), "s", 0.32)
     yield Figure(name, "delivered", load.mbit_per_second / 1e3, "Gbit/s")
     yield Figure(name, "longest gap", load.gap_max, "s", 0.5)
-    yield Figure(name, "errors", _failures(load), "", 0)
+    yield Figure(name, "errors", failures(load), "", 0)
     yield Figure(name, "first keyframe, p99", load.join_p99 * 1e3, "ms")
-    yield Figure(name, "CPU seconds of the load itself, per GB", _per_gb(load.cpu, load), "s")
-    yield _noise(name, [meter.foreign(load.cpu)])
+    yield Figure(name, "CPU seconds of the load itself, per GB", per_gb(load.cpu, load), "s")
+    yield noise(name, [meter.foreign(load.cpu)])
     yield Figure("memory", f"resident with {CROWD} viewers", meter.rss_peak / 1e6, "MB", 130)
     yield Figure("memory", "resident with 1 viewer, buffer full", meter.rss_before / 1e6, "MB")
     yield Figure("memory", "per viewer", (meter.rss_peak - meter.rss_before) / (CROWD - 1) / 1e3, "kB")
 
 
-def shared_hls(origin: Origin, clip: Path) -> Rows:
+def shared_hls(origin: Origin, _: Path) -> Rows:
     """One HLS writer for 300 viewers, and nginx serving the same files to as many, in turns."""
     name = f"shared HLS, {AUDIENCE} viewers"
     with Daemon() as daemon, ExitStack() as stack:
         path = daemon.hls(origin.url("shared"))
         daemon.wait_warm(path)
-        stack.enter_context(_keeper("hls", daemon.port, f"{path}?client_id=keeper"))
+        stack.enter_context(keeper("hls", daemon.port, f"{path}?client_id=keeper"))
         sleep(EDGE * GOP)
-        files = daemon.newest_directory()
-        nginx = _nginx(stack, files, clip)
+        nginx = if_installed(stack, files(daemon.newest_directory()))
         with_ffmpeg: list[float] = []
         loads: list[Load] = []
-        noise: list[float] = []
+        cores: list[float] = []
 
         def ours() -> float:
             with Meter(daemon.pid) as meter:
                 load = viewers.run("hls", daemon.port, path + "?client_id={i}", AUDIENCE, seconds=TURN)
             loads.append(load)
-            noise.append(meter.foreign(load.cpu))
-            with_ffmpeg.append(_per_gb(meter.own + meter.children, load))
-            return _per_gb(meter.own, load)
+            cores.append(meter.foreign(load.cpu))
+            with_ffmpeg.append(per_gb(meter.own + meter.children, load))
+            return per_gb(meter.own, load)
 
         def theirs(port: int, pid: int) -> float:
             with Meter(pid) as meter:
                 load = viewers.run("hls", port, "/files/index.m3u8", AUDIENCE, seconds=TURN)
             loads.append(load)
-            return _per_gb(meter.own + meter.children, load)
+            return per_gb(meter.own + meter.children, load)
 
         same = (lambda: theirs(nginx.port, nginx.pid)) if nginx else None
-        mine, other = _in_turns(ours, same, rounds=ROUNDS)
-    if other:
-        ratios = [a / b for a, b in zip(mine, other, strict=True)]
-        yield Figure(name, "CPU, proxy against nginx", median(ratios), "x", 2.5)
-        yield Figure(name, "the same, lowest round", min(ratios), "x")
-        yield Figure(name, "the same, highest round", max(ratios), "x")
-        yield Figure(name, "CPU per GB, nginx, the same files", median(other), "s")
-    else:
-        yield Skipped(name, "nginx is not installed")
+        mine, other = in_turns(ours, same, rounds=ROUNDS)
+    yield from against_nginx(name, mine, other, "the same files")
     yield Figure(name, "CPU per GB, proxy", median(mine), "s")
     yield Figure(name, "CPU per GB, proxy and its FFmpeg", median(with_ffmpeg), "s")
-    yield Figure(name, "errors and rebuffers", sum(_failures(load) + load.rebuffers for load in loads), "", 0)
-    yield _noise(name, noise)
+    yield Figure(name, "errors and rebuffers", sum(failures(load) + load.rebuffers for load in loads), "", 0)
+    yield noise(name, cores)
 
 
 def storm(origin: Origin, _: Path) -> Rows:
@@ -159,7 +158,7 @@ def storm(origin: Origin, _: Path) -> Rows:
         started = daemon.metric("ffmpeg_starts_total")
     yield Figure(name, "FFmpeg processes", max(started, meter.born), "", 1)
     yield Figure(name, "upstream connections", origin.watch("storm").connections, "", 1)
-    yield Figure(name, "errors", _failures(load), "", 0)
+    yield Figure(name, "errors", failures(load), "", 0)
     yield Figure(name, "playlist, p99", load.playlist_p99, "s")
     yield Figure(name, "first whole segment, p99", load.join_p99, "s")
 
@@ -188,52 +187,9 @@ ALL: dict[str, Scenario] = {
     "fan-out": fan_out,
     "crowd": crowd,
     "shared-hls": shared_hls,
+    "pass-through": pass_through,
+    "mid-download": mid_download,
+    "rewrite": rewrite,
     "storm": storm,
     "cold-start": cold_start,
 }
-
-
-def _per_gb(seconds: float, load: Load) -> float:
-    return seconds / (load.bytes / 1e9)
-
-
-def _noise(name: str, cores: list[float]) -> Figure:
-    """The source, the keeper and strangers: from about half a core on, distrust gaps and joins."""
-    return Figure(name, "cores busy with something else", max(cores), "")
-
-
-def _failures(load: Load) -> int:
-    """Everything that went wrong for a viewer; one that never got anything to play counts too."""
-    return max(sum(load.errors.values()), load.viewers - load.joined)
-
-
-def _in_turns(
-    ours: Callable[[], float], theirs: Callable[[], float] | None, *, rounds: int
-) -> tuple[list[float], list[float]]:
-    """Measure both alternately, each first in every other round, so that noise meets both alike."""
-    mine, other = [], []
-    for number in range(rounds):
-        if theirs is not None and number % 2:
-            other.append(theirs())
-        mine.append(ours())
-        if theirs is not None and not number % 2:
-            other.append(theirs())
-    return mine, other
-
-
-def _nginx(stack: ExitStack, files: Path, clip: Path) -> Nginx | None:
-    try:
-        return stack.enter_context(Nginx(files, clip))
-    except Missing:
-        return None
-
-
-@contextmanager
-def _keeper(kind: str, port: int, path: str) -> Iterator[None]:
-    """One viewer who stays, so that nothing is closed between two turns."""
-    command = [sys.executable, "-m", "benchmarks.viewers", kind, str(port), path, "1", "3600", "0"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        try:
-            yield
-        finally:
-            process.terminate()

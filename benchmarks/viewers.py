@@ -36,6 +36,7 @@ class Load:
     join_p99: float
     gap_p99: float
     gap_max: float
+    """Longest time without a byte, or of an HLS player without a picture."""
     playlist_p99: float
     segments: int
     rebuffers: int

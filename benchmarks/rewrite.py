@@ -9,11 +9,10 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from m3u_proxy.media.playlist import NotAPlaylist, Reference, parse
-
 from benchmarks.origin import Origin
 from benchmarks.report import Figure
 from benchmarks.turns import Rows
+from m3u_proxy.media.playlist import NotAPlaylist, Reference, parse
 
 LINES = 2_000
 TOO_LARGE = 10_000_000

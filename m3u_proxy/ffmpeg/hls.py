@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import inf
 from secrets import token_hex
 from time import monotonic
 from typing import TypeVar
@@ -85,6 +86,11 @@ class HlsWriter:
         return f"<HlsWriter {self.key.digest} {self.state} next={self.timeline.next}>"
 
     @property
+    def target(self) -> float:
+        """Target duration in seconds."""
+        return self.timeline.target
+
+    @property
     def is_warm(self) -> bool:
         """Whether a playlist exists already."""
         return self.revision > 0
@@ -139,7 +145,7 @@ class HlsWriter:
 
         Raises when the run is lost or makes no progress.
         """
-        health = Health(self._output.stall, monotonic())
+        health = Health(self._output.stall, monotonic(), self._run.patience)
         while True:
             await asyncio.wait([self._run.failure], timeout=LOOK_INTERVAL)
             if self._run.failure.done():
@@ -222,10 +228,14 @@ class HlsWriter:
 
 
 class Health:
-    """Progress of a writer: a finished segment every so often, while there is input. Monotonic seconds."""
+    """Progress of a writer: a finished segment every so often, while there is input. Monotonic seconds.
 
-    def __init__(self, limit: float, now: float) -> None:
+    ``patience`` bounds how long the source is blamed for a silence.
+    """
+
+    def __init__(self, limit: float, now: float, patience: float = inf) -> None:
         self._limit = limit
+        self._patience = patience
         self._fed = 0
         self._hollow_since: float | None = None
         self._fed_at = self._looked_at = self._delivered_at = now
@@ -240,7 +250,7 @@ class Health:
             self._fed, self._fed_at = fed, now
         if delivered:
             self._delivered_at = now
-        elif now - self._fed_at > INPUT_PAUSE:
+        elif INPUT_PAUSE < now - self._fed_at <= self._patience:
             self._delivered_at += now - self._looked_at  # FFmpeg is not to blame for a silent source
         self._looked_at = now
         return now - self._delivered_at <= self._limit

@@ -43,6 +43,11 @@ class Input:
         """Whether the child needs a pipe."""
         return self.url == "pipe:0"
 
+    @property
+    def folder(self) -> str:
+        """The part of the address that it has in common with those of its segments."""
+        return self.url.rpartition("/")[0]
+
     def argv(self, settings: Iterable[Setting]) -> Iterator[str]:
         """The stream's ``-i`` with everything in front of it; ``settings`` are the template's own."""
         flags = list(_FLAGS)

@@ -81,7 +81,7 @@ class PipeSource:
 
     async def _output(self) -> None:
         """Wait for news; raises when FFmpeg gives nothing although its own source does."""
-        fed, idle = self._run.fed, 0
+        fed, idle, waited = self._run.fed, 0, 0.0
         while True:
             try:
                 async with asyncio.timeout(self._stall / LOOKS):
@@ -90,7 +90,8 @@ class PipeSource:
             except TimeoutError:
                 has_input = self._run.unread > 0 or self._run.fed != fed
                 fed, idle = self._run.fed, idle + 1 if has_input else 0
-                if idle >= LOOKS:
+                waited += self._stall / LOOKS
+                if idle >= LOOKS or waited > self._run.patience:
                     raise UpstreamError("stall", "FFmpeg makes no progress") from None
 
     def _lost(self, error: ProxyError) -> UpstreamError:

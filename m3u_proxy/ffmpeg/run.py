@@ -14,6 +14,7 @@ import termios
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Protocol
 
@@ -32,7 +33,12 @@ Argv = Callable[[int, Input], Sequence[str]]
 RETRY_AFTER = 5.0
 COMPLETED = "completed"
 """Reason of a run that has come to the end of a finite input: no failure."""
+LONGEST_SILENCE = 60.0
+"""Seconds without input and output that are put down to a source on the loopback: from there, a FFmpeg that
+hangs and asks for no more looks the same. Longer than it takes to give up a source."""
 
+_OUR_ADDRESS = "http://source"
+"""What logs and viewers see instead: the real address is a secret as long as FFmpeg lives."""
 _FOLDERS = re.compile(r"(?<![\w:/])/(?:[^/\s'\"]+/)+")
 
 
@@ -103,7 +109,7 @@ class Run:
         self._feed = feed
         self._kind = kind
         self._who = {"stream": stream}
-        self._tail = Tail(redact)
+        self._tail = Tail(self._masked)
         self._progress = ProgressParser()
         self._child: Child | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -137,6 +143,11 @@ class Run:
         if fd is None:
             return 0
         return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+    @property
+    def patience(self) -> float:
+        """Seconds without input after which FFmpeg is to blame all the same; see ``unread``."""
+        return inf if self.tap is None or self.tap.input.is_stdin else LONGEST_SILENCE
 
     def start(self, argv: Argv, cwd: Path, *, stdout: bool) -> None:
         """Spawn and feed; raises ``Unavailable`` with nothing started. Call ``stop`` in any other case."""
@@ -209,6 +220,11 @@ class Run:
     def _on_feed_end(self, ended: asyncio.Future[str]) -> None:
         if not ended.cancelled():
             self._lose(ended.result(), "The source has ended")
+
+    def _masked(self, line: str) -> str:
+        if self.tap is not None and not self.tap.input.is_stdin:
+            line = line.replace(self.tap.input.folder, _OUR_ADDRESS)
+        return redact(line)
 
     def _on_stderr(self, data: bytes) -> None:
         for line in self._tail.feed(data):

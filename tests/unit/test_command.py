@@ -14,6 +14,7 @@ from m3u_proxy.ffmpeg.profiles import DEFAULT_VARIABLES, PROFILES, template_of
 URL = "http://p.example/live/u/p/1.ts?token=s3cret"
 SHAPE = HlsOptions(segment_duration=2.0, window=6, keep_extra=2)
 V5, V9, V4 = (5, 1), (9, 0), (4, 4)
+STDIN = Input()
 
 EDITOR = "-fflags +genpts -i {input_url} -c:v libx264 -preset faster -b:v {bitrate|2000k} -c:a aac "
 EDITOR_PRESETS = [
@@ -33,12 +34,17 @@ def rendered(template: str, *, output_format: str = "mpegts", **variables: str) 
 
 
 def argv(
-    template: str, *, version: tuple[int, int] = V9, shape: HlsOptions = SHAPE, adts: bool = False
+    template: str,
+    *,
+    source: Input = STDIN,
+    version: tuple[int, int] = V9,
+    shape: HlsOptions = SHAPE,
+    adts: bool = False,
 ) -> list[str]:
     one = rendered(template)
     if one.output == "hls":
-        return hls_argv("ffmpeg", one, shape, source=Input(), progress_fd=7, version=version, adts=adts)
-    return pipe_argv("ffmpeg", one, source=Input(), progress_fd=7, version=version)
+        return hls_argv("ffmpeg", one, shape, source=source, progress_fd=7, version=version, adts=adts)
+    return pipe_argv("ffmpeg", one, source=source, progress_fd=7, version=version)
 
 
 def value(command: Sequence[str], option: str) -> str | None:
@@ -116,6 +122,52 @@ def test_the_input_is_always_our_stream_on_standard_input() -> None:
     assert value(command, "-protocol_whitelist") == "pipe"
     assert not {"-re", "-user_agent", "-headers", "-reconnect", "-rw_timeout"} & set(command)
     assert not any("p.example" in one or "s3cret" in one for one in command)
+
+
+@pytest.mark.parametrize(
+    ("source", "protocols", "formats"),
+    [
+        (
+            Input("http://127.0.0.1:1/t/index.m3u8", "hls", "http,tcp"),
+            "http,tcp",
+            "hls,mpegts,mov,aac,ac3,eac3,mp3,webvtt",
+        ),
+        (Input("http://127.0.0.1:1/t/file.mp4", "mov", "http,tcp", is_finite=True), "http,tcp", "mov"),
+    ],
+)
+def test_an_address_of_ours_takes_the_place_of_standard_input(
+    source: Input, protocols: str, formats: str
+) -> None:
+    command = argv("-re -reconnect 1 -extension_picky 0 -i {input_url} -c copy", source=source)
+    before = command[: command.index("-i")]
+    assert value(command, "-i") == source.url
+    assert value(before, "-f") == source.demuxer
+    assert value(before, "-protocol_whitelist") == protocols
+    assert value(before, "-format_whitelist") == formats
+    assert not any(one.startswith(("-reconnect", "-extension", "-allowed")) or one == "-re" for one in before)
+
+
+def test_only_a_paced_input_is_read_at_its_own_speed() -> None:
+    paced = Input("http://127.0.0.1:1/t/file.mp4", "mov", "http,tcp", is_paced=True, is_finite=True)
+    for template in ("-i {input_url} -c copy", "-re -i {input_url} -c copy -f hls"):
+        command = argv(template, source=paced)
+        assert command[: command.index("-i")].count("-re") == 1
+        assert "-re" not in argv(template)
+
+
+@pytest.mark.parametrize("demuxer", ["mpegts", "hls", "mov", "matroska"])
+def test_private_options_of_a_demuxer_go_to_no_other(demuxer: str) -> None:
+    template = "-scan_all_pmts 1 -resync_size 65536 -max_delay 5 -i {input_url} -c copy"
+    command = argv(template, source=Input("http://127.0.0.1:1/t/x", demuxer, "http,tcp"))
+    assert ("-scan_all_pmts" in command) == ("-resync_size" in command) == (demuxer == "mpegts")
+    assert value(command, "-max_delay") == "5"
+
+
+def test_a_file_waits_for_nobody_and_is_analysed_as_ffmpeg_likes() -> None:
+    film = Input("http://127.0.0.1:1/t/file.flv", "flv", "http,tcp", is_finite=True)
+    assert value(argv("-i {input_url} -c copy"), "-analyzeduration") == "500000"
+    assert value(argv("-i {input_url} -c copy", source=film), "-analyzeduration") is None
+    assert value(argv("-probesize 10M -i {input_url} -c copy", source=film), "-probesize") == "10M"
 
 
 def test_a_url_that_is_written_out_is_the_stream() -> None:

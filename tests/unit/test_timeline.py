@@ -360,3 +360,23 @@ def test_what_a_player_has_read_once_stays_true(
         oldest, target = min(page.segments, default=oldest), page.target
     assert numbers == sorted(set(numbers))
     assert not numbers or timeline.next > numbers[-1]
+
+
+# --- the end
+
+
+def test_the_playlist_of_a_film_that_is_over_says_so() -> None:
+    timeline = Timeline(3, 0, 2.0)
+    take(timeline, 0, 1)
+    live = render(timeline)
+    assert "#EXT-X-ENDLIST" not in live
+    timeline.end()
+    assert render(timeline) == live + "#EXT-X-ENDLIST\n"
+
+
+def test_nothing_comes_after_the_end() -> None:
+    timeline = Timeline(3, 0, 2.0)
+    take(timeline, 0)
+    timeline.end()
+    with pytest.raises(AssertionError):
+        take(timeline, 1)

@@ -11,7 +11,10 @@ from typing import Final
 
 _ATTRIBUTE: Final = re.compile(r'(?:^|,)[ \t]*+([A-Za-z0-9_-]++)=("[^"]*+"(?=[ \t]*+(?:,|$))|[^",]*+(?=,|$))')
 _BYTE_RANGE: Final = re.compile(r"([0-9]{1,19})(?:@([0-9]{1,19}))?")
-_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?|[0-9]+x[0-9]+|0[xX][0-9A-Fa-f]+")
+_NUMBER: Final = re.compile(
+    r'"?-?[0-9]+(?:\.[0-9]+)?"?|[0-9]+x[0-9]+|0[xX][0-9A-Fa-f]+'
+    r'|"(?:(?:avc[13]|hvc1|hev1|mp4a|ac-3|ec-3)(?:\.[0-9A-FHLa-f]{1,8})*+(?:, ?|(?=")))+"'  # RFC 6381
+)
 _MAX: Final = 2**63  # bytes: no resource is longer, and players count in signed 64 bits
 
 
@@ -29,7 +32,7 @@ def write_list(attributes: Mapping[str, str]) -> str:
 
 
 def words(attributes: Mapping[str, str]) -> str:
-    """The attributes that can hold words rather than a number or a resolution, as a list."""
+    """The attributes that can hold words: neither numbers nor resolutions nor usual codecs."""
     return ",".join(
         f"{name}={value}" for name, value in attributes.items() if _NUMBER.fullmatch(value) is None
     )

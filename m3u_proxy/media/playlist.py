@@ -61,9 +61,10 @@ def parse(
 ) -> Playlist:
     """Read a playlist; raises :class:`NotAPlaylist`, and nothing else whatever the bytes are.
 
-    ``hosts`` are names that must not occur in what viewers get: the upstream's hosts, user names; one that is
-    a word of the format itself is not looked for. ``variables`` are those of the multivariant playlist that
-    named this one, ``query`` the parameters of its own URL (EXT-X-DEFINE's IMPORT and QUERYPARAM).
+    ``hosts`` are names that must not occur in what viewers get: the upstream's hosts, user names; one of
+    fewer than 3 characters, or a word of the format itself, is not looked for. ``variables`` are those of the
+    multivariant playlist that named this one, ``query`` the parameters of its own URL (EXT-X-DEFINE's IMPORT
+    and QUERYPARAM).
     """
     if len(text) > SIZE or text.count(b"\n") > LINES:
         raise NotAPlaylist("the playlist is too large", reason="too_large")

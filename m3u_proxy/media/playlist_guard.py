@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import unquote
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SHORTEST: Final = 3  # characters: what is shorter occurs in any text
 _SYNTAX: Final = """
     #EXTM3U #EXTINF #EXT-X-VERSION #EXT-X-TARGETDURATION #EXT-X-MEDIA-SEQUENCE #EXT-X-PLAYLIST-TYPE:VOD
     #EXT-X-I-FRAME-STREAM-INF #EXT-X-SESSION-DATA-ID #EXT-X-SESSION-KEY #EXT-X-PRELOAD-HINT
@@ -17,7 +18,7 @@ _SYNTAX: Final = """
     AVERAGE-BANDWIDTH CODECS RESOLUTION FRAME-RATE HDCP-LEVEL PROGRAM-ID PATHWAY-ID METHOD=AES-128
     SAMPLE-AES NONE
     KEYFORMATVERSIONS KEYFORMAT=IDENTITY URI IV BYTERANGE-START BYTERANGE-LENGTH DURATION INDEPENDENT GAP
-    VALUE LAST-MSN LAST-PART CAN-SKIP-UNTIL HOLD-BACK PART-HOLD-BACK PART-TARGET PART MAP 0 1 2 3 4 5 6 7 8 9
+    VALUE LAST-MSN LAST-PART CAN-SKIP-UNTIL HOLD-BACK PART-HOLD-BACK PART-TARGET PART MAP
 """.casefold()
 """The words of the format itself: a host that is called like one of them cannot be told from it."""
 
@@ -32,7 +33,7 @@ class Guard:
 
     def __init__(self, names: Collection[str]) -> None:
         folded = {name.strip().casefold() for name in names}
-        self._names = tuple(sorted(name for name in folded if name not in _SYNTAX))
+        self._names = tuple(sorted(name for name in folded if len(name) >= _SHORTEST and name not in _SYNTAX))
 
     def names_in(self, text: str) -> bool:
         """One of the names occurs in ``text``."""

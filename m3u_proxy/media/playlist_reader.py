@@ -48,9 +48,7 @@ class Reader:
         self._variant: tuple[str, Mapping[str, str]] | None = None  # an EXT-X-STREAM-INF without its URI line
         self._is_refused = False  # the next URI line belongs to a variant that was left out
         self._is_gap = False  # the next segment has EXT-X-GAP
-        self._range: tuple[str, int, str] | None = (
-            None  # EXT-X-BYTERANGE: value, its place in the text, line end
-        )
+        self._range: tuple[str, str] | None = None  # EXT-X-BYTERANGE of the next segment: value, line end
 
     def read(self, text: str) -> None:
         """Take all lines; raises :class:`NotAPlaylist`."""
@@ -96,7 +94,7 @@ class Reader:
         if not stripped:
             self.draft.text.append(end)
             return
-        uri = self.draft.variables.expand(stripped).strip(" \t")
+        uri = self.draft.variables.expand(stripped).strip(" \t") if "{$" in stripped else stripped
         if self._is_refused:
             self._is_refused = False
             self.draft.refuse()
@@ -119,12 +117,12 @@ class Reader:
         is_usable = bool(uri) and is_clean(uri)
         span = None
         if self._range is not None:
-            value, place, range_end = self._range
+            value, range_end = self._range
             self._range = None
             span = self.draft.span(Role.SEGMENT, uri, value)
             is_usable = is_usable and span is not None
             if span is not None:
-                self.draft.text[place] = f"#EXT-X-BYTERANGE:{write_byte_range(span)}{range_end}"
+                self.draft.text.append(f"#EXT-X-BYTERANGE:{write_byte_range(span)}{range_end}")
         gap_tag = "" if self._is_gap else f"#EXT-X-GAP{end or chr(10)}"
         self._is_gap = False
         self.draft.slot(Kind.SEGMENT, "", Reference(Role.SEGMENT, uri, span) if is_usable else None, gap_tag)
@@ -159,9 +157,7 @@ class Reader:
         self._is_gap = True
 
     def _byte_range(self, _name: str, value: str, end: str) -> None:
-        if self._range is None:
-            self._range = (value, len(self.draft.text), end)
-            self.draft.text.append("")
+        self._range = (value, end)
 
     def _target_duration(self, name: str, value: str, end: str) -> None:
         if self.target_duration is not None:

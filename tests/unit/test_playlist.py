@@ -191,6 +191,13 @@ def test_a_range_without_an_offset_follows_the_one_before() -> None:
     assert rewritten(*lines)[4] == "#EXT-X-BYTERANGE:25@150"
 
 
+def test_a_range_is_its_segments_whatever_stands_between() -> None:
+    key = '#EXT-X-KEY:METHOD=AES-128,URI="k"'
+    lines = ["#EXTINF:4,", "#EXT-X-BYTERANGE:9@1", key, "# odd", "a.ts"]
+    assert read(*lines).segments()[0].byte_range == (1, 9)
+    assert rewritten(*lines)[2:] == ["# odd", "#EXT-X-BYTERANGE:9@1", "/to/segment/a.ts"]
+
+
 def test_unknown_lines_pass_byte_for_byte() -> None:
     lines = [
         "# a comment",

@@ -219,10 +219,20 @@ def test_a_known_tag_goes_when_another_attribute_reveals_an_address(name: str) -
     assert playlist.dropped == 4
 
 
-def test_numbers_and_words_of_the_format_are_no_names() -> None:
-    lines = [b"#EXTM3U", b'#EXT-X-STREAM-INF:BANDWIDTH=1000,AUDIO="a"', b"v.m3u8"]
-    out = parse(b"\n".join(lines), hosts=("1000", "audio", "", "e")).render(urls)
-    assert out.split("\n")[1] == '#EXT-X-STREAM-INF:BANDWIDTH=1000,AUDIO="a"'
+def test_numbers_codecs_and_words_of_the_format_are_no_names() -> None:
+    variant = '#EXT-X-STREAM-INF:BANDWIDTH=1000,AUDIO="a",CODECS="avc1.640028,mp4a.40.2",RESOLUTION=1280x720'
+    text = f"#EXTM3U\n{variant}\nv.m3u8\n".encode()
+    assert parse(text, hosts=("1000", "640", "720", "audio", "", "a")).render(urls).split("\n")[1] == variant
+
+
+def test_codecs_hide_no_name() -> None:
+    lines = [
+        f'#EXT-X-STREAM-INF:BANDWIDTH=1,CODECS="avc1.{ORIGIN}"',
+        "x",
+        "#EXT-X-STREAM-INF:BANDWIDTH=1",
+        "y",
+    ]
+    assert rewritten(*lines) == ["#EXT-X-STREAM-INF:BANDWIDTH=1", "/to/playlist"]
 
 
 def test_a_key_scheme_does_not_smuggle_a_host() -> None:

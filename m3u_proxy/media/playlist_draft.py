@@ -41,7 +41,7 @@ class Draft:
     def reveals(self, attributes: Mapping[str, str]) -> bool:
         """Some attribute besides the URI could carry an address."""
         others = {name: value for name, value in attributes.items() if name != "URI"}
-        return self.guard.reveals(words(others))
+        return self.guard.suspects(words(others))
 
     def free_line(self, line: str, end: str) -> None:
         """A line of unknown grammar: as it is, or not at all."""

@@ -40,16 +40,12 @@ class Guard:
         folded = _folded(text)
         return any(name in folded for name in self._names)
 
-    def reveals(self, text: str) -> bool:
-        """``text`` holds one of the names, an absolute URL or a control character."""
+    def suspects(self, text: str) -> bool:
+        """``text`` holds one of the names, an absolute URL, an attribute for a URI or a control character."""
         if not is_clean(text):
             return True
         folded = _folded(text)
-        return "://" in folded or any(name in folded for name in self._names)
-
-    def suspects(self, text: str) -> bool:
-        """As ``reveals``, for text of unknown grammar, where even a relative address is one too many."""
-        return self.reveals(text) or "uri=" in _folded(text)
+        return "://" in folded or "uri=" in folded or any(name in folded for name in self._names)
 
 
 def _folded(text: str) -> str:

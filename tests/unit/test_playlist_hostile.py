@@ -185,6 +185,8 @@ def test_a_segment_whose_uri_holds_a_control_character_is_a_gap(uri: str) -> Non
         '#EXT-X-PART:DURATION=1,URI="x',
         "#EXT-X-RENDITION-REPORT:LAST-MSN=1",
         '#EXT-X-RENDITION-REPORT:URI="a\u2028b"',
+        '#EXT-X-RENDITION-REPORT:URI="a",X-OTHER-URI="/live/user/b"',
+        '#EXT-X-RENDITION-REPORT:URI="a",uri="/live/user/b"',
         "#EXT-X-PLAYLIST-TYPE:http",
         "#EXT-X-SERVER-CONTROL:X=http://x",
     ],

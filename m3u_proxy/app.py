@@ -16,42 +16,32 @@ from secrets import token_hex
 from time import monotonic
 from typing import Self
 
-from m3u_proxy import __version__
+from m3u_proxy import __version__, wiring
 from m3u_proxy.background import Background
-from m3u_proxy.events import Bus
 from m3u_proxy.ffmpeg.binary import Binaries, locate
 from m3u_proxy.ffmpeg.command import HlsOptions
 from m3u_proxy.ffmpeg.confine import Confinement
 from m3u_proxy.ffmpeg.run import Kit, Ledger
 from m3u_proxy.ffmpeg.transcoder import Transcoder
-from m3u_proxy.model import Origin
 from m3u_proxy.observe.lag import LoopLag
 from m3u_proxy.observe.metrics import Housekeeping, Metrics, Sources
-from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.budget import Budget
-from m3u_proxy.pool.catalog import Catalog
-from m3u_proxy.pool.outlet import PeerWatch
-from m3u_proxy.pool.pool import Pool
-from m3u_proxy.pool.relay import RelayLimits
+from m3u_proxy.pool.loopback import Grants
 from m3u_proxy.pool.segments import SegmentCache
 from m3u_proxy.settings import Settings
 from m3u_proxy.storage import directories, disk, recovery
 from m3u_proxy.upstream.address import Judge
 from m3u_proxy.upstream.headers import request_headers
-from m3u_proxy.upstream.source import HttpSource, Limits
 from m3u_proxy.web.context import Context, Health, WebConfig
 from m3u_proxy.web.links import Links
 from m3u_proxy.web.listener import Deadlines, Listener, bind
+from m3u_proxy.web.loopback import loopback_application
 from m3u_proxy.web.routes import application, metrics_application
 
 log = logging.getLogger(__name__)
 
 KEEP_EXTRA = 2
 """Segments served after they have left the playlist."""
-QUEUE_UNIT = 32 * 1024
-"""Bytes that one of CHANGE_BUFFER_CHUNKS stands for."""
-QUEUE = 1024 * 1024
-"""Bytes a viewer's queue holds beyond the kernel's buffer, unless the setting is smaller."""
 GC_THRESHOLD = 20_000
 """Objects between two collections: requests leave few cycles, and a look at 700 finds none."""
 DESCRIPTOR_RESERVE = 16
@@ -75,6 +65,8 @@ class Daemon:
         self._recovered = asyncio.Event()
         self.instance = token_hex(8)
         self.health = Health()
+        self._inside: list[tuple[str, int]] = []
+        """Where FFmpeg reads: nobody else's business, and no target."""
         self.addresses: list[tuple[str, int]] = []
         """Address and port of every listening socket."""
 
@@ -119,17 +111,22 @@ class Daemon:
         await self.guard.refresh()
         self._tell_space()
         self.background = await self._stack.enter_async_context(Background())
+        self._deadlines = Deadlines(settings.header_timeout, settings.idle_timeout)
         self.ledger = Ledger()
         fence = Confinement(
             marker=self.instance, umask=0o022, address_space=_address_space(), file_size=LARGEST_FILE
         )
         self.kit = Kit(fence, self.ledger, settings.term_kill)
-        self.audience = self._audience()
+        self.judge = Judge(allow_loopback=self._loopback_allowed(), own=lambda: self.addresses + self._inside)
+        budget = Budget(settings.segment_cache_size)
+        grants = await self._serve_loopback()
+        self.audience = wiring.audience(
+            settings, self.judge, budget, grants, self._transcoder(), _viewer_limit(settings.max_viewers)
+        )
         self._stack.push_async_callback(self.audience.aclose, "shutdown")
-        segments = SegmentCache(Budget(settings.segment_cache_size))
+        segments = SegmentCache(budget)
         self._stack.push_async_callback(segments.aclose)
         self.context = self._context(segments)
-        self._deadlines = Deadlines(settings.header_timeout, settings.idle_timeout)
         self._listener = Listener(application(self.context), sockets, self._deadlines)
         self._stack.push_async_callback(self._listener.aclose)
         await self._listener.start()
@@ -141,58 +138,6 @@ class Daemon:
         gc.set_threshold(GC_THRESHOLD)
         for host, port in self.addresses:
             log.info("m3u_proxy %s listens on %s port %d", __version__, host, port)
-
-    def _audience(self) -> Audience:
-        settings = self._settings
-        judge = Judge(allow_loopback=self._loopback_allowed(), own=lambda: self.addresses)
-        self.judge = judge
-        limits = Limits(
-            connect=settings.default_connection_timeout,
-            first_byte=settings.default_read_timeout,
-            stall=settings.live_chunk_timeout_seconds,
-        )
-
-        def open_source(origin: Origin) -> HttpSource:
-            return HttpSource(
-                origin.url,
-                origin.headers,
-                judge=judge,
-                limits=limits,
-                tls_verify=settings.upstream_tls_verify,
-            )
-
-        transcoder = Transcoder(
-            binaries=self.binaries,
-            kit=self.kit,
-            hls=HlsOptions(settings.hls_segment_duration, settings.hls_window, KEEP_EXTRA),
-            stall=settings.seg_stall,
-            root=settings.hls_temp_dir,
-            instance=self.instance,
-            admit=self.guard.allow_writer,
-        )
-        pool = Pool(
-            open_source=open_source,
-            transcoder=transcoder,
-            relay_limits=RelayLimits(
-                ring=settings.relay_buffer_size,
-                queue=min(QUEUE, settings.change_buffer_chunks * QUEUE_UNIT),
-                reconnect=settings.stream_total_timeout,
-            ),
-            max_ffmpeg=settings.max_ffmpeg,
-            grace=settings.shared_stream_grace,
-        )
-        catalog = Catalog(
-            limit=settings.max_streams, idle=settings.stream_timeout, retention=settings.stream_retention
-        )
-        peers = PeerWatch(stuck=settings.viewer_stuck, pause=settings.viewer_pause)
-        return Audience(
-            pool,
-            catalog,
-            Bus(),
-            peers,
-            max_viewers=_viewer_limit(settings.max_viewers),
-            patience=settings.client_timeout,
-        )
 
     def _context(self, segments: SegmentCache) -> Context:
         settings = self._settings
@@ -225,6 +170,7 @@ class Daemon:
                 body_limit=settings.json_body_limit,
                 body_timeout=settings.body_timeout,
                 version=__version__,
+                strict_live_ts=settings.strict_live_ts,
             ),
             audience=self.audience,
             segments=segments,
@@ -251,6 +197,29 @@ class Daemon:
         if not settings.api_token and not local:
             log.warning("no API_TOKEN while listening beyond loopback: loopback targets are refused")
         return local or bool(settings.api_token)
+
+    def _transcoder(self) -> Transcoder:
+        settings = self._settings
+        return Transcoder(
+            binaries=self.binaries,
+            kit=self.kit,
+            hls=HlsOptions(settings.hls_segment_duration, settings.hls_window, KEEP_EXTRA),
+            stall=settings.seg_stall,
+            root=settings.hls_temp_dir,
+            instance=self.instance,
+            admit=self.guard.allow_writer,
+        )
+
+    async def _serve_loopback(self) -> Grants:
+        """Where FFmpeg reads what is no live stream. No setting reaches it, and nothing but loopback does."""
+        sockets = bind("127.0.0.1", 0)
+        host, port = sockets[0].getsockname()
+        self._inside.append((host, port))
+        grants = Grants(lambda: f"http://{host}:{port}")
+        listener = Listener(loopback_application(grants), sockets, self._deadlines)
+        self._stack.push_async_callback(listener.aclose)
+        await listener.start()
+        return grants
 
     async def _serve_metrics(self, context: Context, port: int) -> None:
         sockets = bind(self._settings.host, port)

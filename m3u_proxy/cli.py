@@ -16,6 +16,7 @@ from m3u_proxy.app import Daemon
 from m3u_proxy.demo import DemoSource
 from m3u_proxy.errors import StartError
 from m3u_proxy.log import Logs
+from m3u_proxy.model import endpoint_of
 from m3u_proxy.settings import Settings, SettingsError, env_example, load, print_env
 from m3u_proxy.web.api import plain_stream, transcoded_stream
 from m3u_proxy.web.schema import StreamRequest, TranscodeRequest
@@ -100,7 +101,10 @@ async def _demo(daemon: Daemon) -> AsyncIterator[None]:
         base = f"http://localhost:{daemon.addresses[0][1]}{context.config.root_path}"
         lines = ["", "Demo channel", f"  in a browser   {base}/ui"]
         forms = zip(("MPEG-TS", "HLS"), streams, strict=True)
-        lines += [f"  in VLC         {base}{stream.endpoint}   ({form})" for form, stream in forms]
+        lines += [
+            f"  in VLC         {base}{endpoint_of(stream.id, stream.kind)}   ({form})"
+            for form, stream in forms
+        ]
         sys.stdout.write("\n".join([*lines, "", ""]))
         sys.stdout.flush()
         yield

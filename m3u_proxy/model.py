@@ -25,13 +25,20 @@ class Kind(StrEnum):
     """What a stream yields, hence which endpoint serves it."""
 
     LIVE = "live"
+    HLS = "hls"
+    VOD = "vod"
     TRANSCODE_TS = "transcode_ts"
     TRANSCODE_HLS = "transcode_hls"
 
     @property
     def is_hls(self) -> bool:
-        """Whether players get a playlist; otherwise one endless body."""
-        return self is Kind.TRANSCODE_HLS
+        """Whether players get a playlist; otherwise one body."""
+        return self in (Kind.HLS, Kind.TRANSCODE_HLS)
+
+    @property
+    def is_transcoded(self) -> bool:
+        """Whether FFmpeg makes it; what a plain stream yields is only certain once its source answered."""
+        return self in (Kind.TRANSCODE_TS, Kind.TRANSCODE_HLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,8 @@ class Stream:
     """The caller's own headers; ``origin.headers`` holds them merged over the defaults."""
     transcode: Transcode | None = None
     permanent: bool = False
+    strict_live_ts: bool = False
+    """Endless, whatever the provider says of lengths and ranges."""
     key: StreamKey = field(init=False, compare=False)
     """Key of the running thing that viewers of this stream share; looked up with every request."""
 
@@ -103,15 +112,28 @@ class Stream:
 
     @property
     def kind(self) -> Kind:
-        """Decided by the output."""
+        """Decided by the output of a transcode; of a plain stream a guess, until its source has answered."""
         if self.transcode is None:
-            return Kind.LIVE
+            return Kind.LIVE if self.strict_live_ts else guess_kind(self.origin.url)
         return Kind.TRANSCODE_HLS if self.transcode.output == "hls" else Kind.TRANSCODE_TS
 
-    @property
-    def endpoint(self) -> str:
-        """Path that players open, without the root path."""
-        return f"/hls/{self.id}/playlist.m3u8" if self.kind.is_hls else f"/stream/{self.id}"
+
+def endpoint_of(stream_id: str, kind: Kind) -> str:
+    """Path that players open, without the root path."""
+    return f"/hls/{stream_id}/playlist.m3u8" if kind.is_hls else f"/stream/{stream_id}"
+
+
+_FILES = (".mp4", ".mkv", ".webm", ".avi")
+_SHELVES = ("/movie/", "/series/", "/timeshift/")
+
+
+def guess_kind(url: str) -> Kind:
+    """What a URL looks like before anybody has asked it; `m3u_proxy.media.form` decides when it answers."""
+    path = url.partition("#")[0].partition("?")[0].lower()
+    if path.endswith(".m3u8"):
+        return Kind.HLS
+    is_file = path.endswith(_FILES) or any(shelf in path for shelf in _SHELVES)
+    return Kind.VOD if is_file else Kind.LIVE
 
 
 def plain_id(url: str) -> str:
@@ -168,7 +190,8 @@ class RunSnapshot:
     """Bits per second over the last seconds, as received."""
     skips: int
     media_info: Mapping[str, object]
-    upstream_connected: bool
+    upstream_connections: int
+    """Open to a provider now."""
     ffmpeg_pid: int | None
 
 
@@ -177,6 +200,8 @@ class StreamSnapshot:
     """A definition, its counters and, while it runs, what runs."""
 
     stream: Stream
+    kind: Kind
+    """What it has turned out to yield, or looks like."""
     clients: int
     bytes_served: int
     segments_served: int

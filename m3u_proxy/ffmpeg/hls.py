@@ -222,7 +222,7 @@ class HlsWriter:
             bitrate=self._bitrate(),
             skips=0,
             media_info={},
-            upstream_connected=False,
+            upstream_connections=0,
             ffmpeg_pid=self._run.pid,
         )
 

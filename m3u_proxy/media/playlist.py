@@ -11,10 +11,10 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from m3u_proxy.media import playlist_window
-from m3u_proxy.media.playlist_draft import ENTRIES, LINE, Draft
-from m3u_proxy.media.playlist_guard import Guard
-from m3u_proxy.media.playlist_model import (
+from m3u_proxy.media.hls import window
+from m3u_proxy.media.hls.draft import ENTRIES, LINE, Draft
+from m3u_proxy.media.hls.guard import Guard
+from m3u_proxy.media.hls.model import (
     GAP_URL,
     Kind,
     NotAPlaylist,
@@ -25,8 +25,8 @@ from m3u_proxy.media.playlist_model import (
     references_of,
     without,
 )
-from m3u_proxy.media.playlist_reader import DEFAULT_TARGET, Reader
-from m3u_proxy.media.playlist_variables import Variables
+from m3u_proxy.media.hls.reader import DEFAULT_TARGET, Reader
+from m3u_proxy.media.hls.variables import Variables
 
 __all__ = [
     "ENTRIES",
@@ -99,9 +99,9 @@ def _media(reader: Reader) -> Playlist:
     slots, trailer = draft.slots, "".join(draft.text)
     sequence = reader.media_sequence or 0
     if draft.segments > ENTRIES and (reader.is_ended or reader.is_vod):
-        slots, trailer, _, _ = playlist_window.first(slots, trailer, ENTRIES)
+        slots, trailer, _, _ = window.first(slots, trailer, ENTRIES)
     elif draft.segments > ENTRIES:
-        slots, trailer, removed, _ = playlist_window.last(
+        slots, trailer, removed, _ = window.last(
             slots,
             trailer,
             ENTRIES,

@@ -100,7 +100,8 @@ class _Snapshot(Collector):
         states: Counter[tuple[str, str]] = Counter((run.state, run.kind) for run in runs)
         for stream in (listed.stream for listed in audience.catalog.listed()):
             if audience.pool.find(stream) is None:
-                states[State.FAILED if audience.pool.refusal(stream) else IDLE, stream.kind] += 1
+                state = State.FAILED if audience.pool.refusal(stream) else IDLE
+                states[state, audience.pool.kind(stream)] += 1
         streams = GaugeMetricFamily(
             PREFIX + "streams", "What runs, and what is listed", labels=["state", "kind"]
         )
@@ -113,15 +114,21 @@ class _Snapshot(Collector):
         for viewer in audience.viewers:
             record = audience.catalog.get(viewer.client.stream_id)
             if record is not None:
-                viewers[record.stream.kind] += 1
-                sent[record.stream.kind] += viewer.bytes_served
+                kind = audience.pool.kind(record.stream)
+                viewers[kind] += 1
+                sent[kind] += viewer.bytes_served
         yield _gauges("viewers", "Connected viewers", "kind", {kind: viewers[kind] for kind in Kind})
-        connected = sum(run.upstream_connected for run in runs if run.kind is Kind.LIVE)
+        connected = sum(run.upstream_connections for run in runs if not run.kind.is_transcoded)
         yield _gauge("upstream_connections", "Open connections to providers", connected)
         tally = audience.tally
         yield _counters("upstream_bytes", "Bytes received from sources", "kind", _kinds(tally.bytes_in))
         yield _counters("sent_bytes", "Bytes handed to viewers", "kind", _kinds(sent))
         yield _counters("upstream_errors", "Failed attempts at sources", "reason", tally.upstream_errors)
+        yield _counters("hls_fetches", "Asked of HLS sources", "what", tally.fetches)
+        yield _counter("hls_hits", "Requests for a segment answered from memory", tally.segment_hits)
+        yield _counter(
+            "playlist_lines_dropped", "Lines left out that could carry an address", tally.dropped_lines
+        )
         yield _counter("reconnects", "Sources opened again after a loss", tally.reconnects)
         yield _counter("viewer_skips", "Jumps of viewers that were too slow", tally.skips)
         yield _counters("viewer_disconnects", "Viewers that left", "reason", tally.left)
@@ -129,11 +136,12 @@ class _Snapshot(Collector):
 
     def _ffmpeg(self) -> Iterator[Metric]:
         ledger, segments = self._sources.ledger, self._sources.segments
+        held = self._sources.audience.pool.parts.budget.used
         yield _gauges("ffmpeg_processes", "FFmpeg processes alive", "kind", ledger.running)
         yield _counters("ffmpeg_starts", "FFmpeg processes started", "kind", ledger.starts)
         yield _counters("ffmpeg_exits", "FFmpeg processes ended", "reason", ledger.exits)
         yield _counters("write_errors", "Write errors FFmpeg spoke of", "pattern", ledger.write_errors)
-        yield _gauge("segment_cache_bytes", "Segments held in memory", segments.size)
+        yield _gauge("segment_cache_bytes", "Segments held in memory", held)
         yield _counter("segment_fetches", "Segments read from disk", segments.fetches)
         yield _counter("segment_hits", "Segment requests answered from memory", segments.hits)
 

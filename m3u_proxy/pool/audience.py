@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
@@ -17,13 +17,16 @@ from time import monotonic
 from m3u_proxy.errors import ProxyError, Unavailable
 from m3u_proxy.events import Bus, EventType
 from m3u_proxy.ffmpeg.hls import HlsWriter
-from m3u_proxy.model import Client, Stream, StreamSnapshot
+from m3u_proxy.model import Client, Kind, Stream, StreamSnapshot
 from m3u_proxy.pool.catalog import Catalog, Record
 from m3u_proxy.pool.entry import Entry
 from m3u_proxy.pool.outlet import PeerWatch
+from m3u_proxy.pool.passthrough import Passthrough
 from m3u_proxy.pool.pool import Pool
 from m3u_proxy.pool.relay import Relay
+from m3u_proxy.pool.supply import Supply
 from m3u_proxy.pool.viewers import Viewer, ViewerTable
+from m3u_proxy.pool.vod import About
 
 log = logging.getLogger(__name__)
 
@@ -86,18 +89,44 @@ class Audience:
 
     # -- viewers ----------------------------------------------------------------------------------------
 
-    def watch(self, stream_id: str, client: Client) -> tuple[Relay, Viewer]:
-        """A player opens an endless body: the relay behind it, and its place there. Undone by ``leave``."""
+    def kind(self, stream_id: str) -> Kind:
+        """What a stream yields, as far as that is known; raises ``NotFound``."""
+        return self.pool.kind(self.catalog.find(stream_id).stream)
+
+    def watch(
+        self, stream_id: str, client: Client, *, is_seek: bool = False
+    ) -> tuple[Supply | Relay, Viewer]:
+        """A player opens a body: what is behind it, and the player's place there. Undone by ``leave``.
+
+        ``is_seek``: it wants only a later part, if this is a file.
+        """
         record = self.catalog.find(stream_id)
         self._renew(record)
         self._check_admission()
         client = replace(client, id=self.viewers.free_id(stream_id, client.id))
-        entry = self.pool.acquire(record.stream)
-        assert isinstance(entry.thing, Relay)
+        entry = self.pool.acquire(record.stream, is_seek=is_seek)
+        assert isinstance(entry.thing, Supply | Relay)
         return entry.thing, self._admit(record, entry, client, is_hls=False)
 
-    def poll(self, stream_id: str, client: Client) -> tuple[HlsWriter, Viewer]:
-        """A player asks for a playlist or segment: the writer behind it, and the player's place there.
+    @asynccontextmanager
+    async def peek(self, stream_id: str) -> AsyncIterator[Supply]:
+        """What is behind a plain stream, held for a look by nobody who counts as a viewer."""
+        record = self.catalog.find(stream_id)
+        self._check_admission()
+        entry = self.pool.acquire(record.stream)
+        assert isinstance(entry.thing, Supply)
+        entry.hold()
+        try:
+            yield entry.thing
+        finally:
+            entry.release()
+
+    def about(self, stream_id: str) -> About | None:
+        """What is known of a file; raises ``NotFound``."""
+        return self.pool.about(self.catalog.find(stream_id).stream)
+
+    def poll(self, stream_id: str, client: Client) -> tuple[Supply | HlsWriter, Viewer]:
+        """A player asks for a playlist or segment: what is behind it, and the player's place there.
 
         The first request makes the place, later ones keep it; it is lost after a while without any.
         """
@@ -106,7 +135,7 @@ class Audience:
         viewer = self.viewers.get(stream_id, client.id)
         self._check_admission(new=viewer is None)
         entry = self.pool.acquire(record.stream)
-        assert isinstance(entry.thing, HlsWriter)
+        assert isinstance(entry.thing, Supply | HlsWriter)
         if viewer is None:
             viewer = self._admit(record, entry, client, is_hls=True)
         else:
@@ -124,11 +153,14 @@ class Audience:
             old, record.stream, record.renewal = record.stream, record.renewal, None
             self.pool.supersede(old, record.stream)
 
-    def writer(self, stream_id: str) -> HlsWriter | None:
-        """The writer behind a stream if it runs; starts nothing."""
+    def playlists(self, stream_id: str) -> HlsWriter | Passthrough | None:
+        """Where the playlists of a stream come from if it runs; starts nothing."""
         record = self.catalog.get(stream_id)
         entry = self.pool.find(record.stream) if record else None
-        return entry.thing if entry and isinstance(entry.thing, HlsWriter) else None
+        thing: object = entry.thing if entry else None
+        if isinstance(thing, Supply):
+            thing = thing.inner
+        return thing if isinstance(thing, HlsWriter | Passthrough) else None
 
     def _check_admission(self, *, new: bool = True) -> None:
         if self.draining:
@@ -185,7 +217,7 @@ class Audience:
         record = self.catalog.get(viewer.client.stream_id)
         if record is None:
             return
-        self.tally.bytes_out[record.stream.kind] += viewer.bytes_served
+        self.tally.bytes_out[self.pool.kind(record.stream)] += viewer.bytes_served
         record.bytes_served += viewer.bytes_served
         record.segments_served += viewer.segments
         record.last_access = datetime.now(UTC)
@@ -230,8 +262,8 @@ class Audience:
         self.pool.sweep(now)
 
     def _hls_patience(self, viewer: Viewer) -> float:
-        writer = self.writer(viewer.client.stream_id)
-        return max(self._patience, TARGETS * writer.timeline.target if writer else 0)
+        playlists = self.playlists(viewer.client.stream_id)
+        return max(self._patience, TARGETS * playlists.target if playlists else 0)
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -279,6 +311,7 @@ class Audience:
         entry = self.pool.find(stream)
         return StreamSnapshot(
             stream=stream,
+            kind=self.pool.kind(stream),
             clients=len(viewers),
             bytes_served=record.bytes_served + sum(viewer.bytes_served for viewer in viewers),
             segments_served=record.segments_served + sum(viewer.segments for viewer in viewers),

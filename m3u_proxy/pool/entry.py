@@ -18,8 +18,14 @@ class Running(Protocol):
     """What a relay and a writer have in common."""
 
     key: StreamKey
-    state: State
-    error: ProxyError | None
+
+    @property
+    def state(self) -> State:
+        """Where in its life it is."""
+
+    @property
+    def error(self) -> ProxyError | None:
+        """Why it has ended, or is about to; ``None`` while it serves."""
 
     @property
     def kind(self) -> Kind:

@@ -32,7 +32,12 @@ class Flights(Generic[T]):
         finally:
             del self._flights[key]
 
-    async def aclose(self) -> None:
-        """Wait for the calls under way."""
-        if self._flights:
-            await asyncio.wait(list(self._flights.values()))
+    async def aclose(self, *, cancel: bool = False) -> None:
+        """Wait for the calls under way, which are cancelled if ``cancel``."""
+        flights = list(self._flights.values())
+        if cancel:
+            await asyncio.sleep(0)  # a task cancelled before its first step would skip its own clean-up
+            for task in flights:
+                task.cancel()
+        if flights:
+            await asyncio.wait(flights)

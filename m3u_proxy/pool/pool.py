@@ -15,18 +15,15 @@ from time import monotonic
 from m3u_proxy.errors import ProxyError, Unavailable, UpstreamError
 from m3u_proxy.ffmpeg.hls import HlsWriter
 from m3u_proxy.ffmpeg.transcoder import Transcoder
-from m3u_proxy.media.timeline import Mark
-from m3u_proxy.model import Kind, Origin, RunSnapshot, Stream, StreamKey
+from m3u_proxy.model import Kind, RunSnapshot, Stream, StreamKey, guess_kind
 from m3u_proxy.pool.entry import Entry, Running
-from m3u_proxy.pool.relay import Relay, RelayLimits
-from m3u_proxy.pool.tally import Tally
-from m3u_proxy.upstream.source import Source
+from m3u_proxy.pool.supply import Supply
+from m3u_proxy.pool.vod import About
+from m3u_proxy.pool.workshop import Parts, Workshop
 
 FIRST_REFUSAL = 2.0
 LONGEST_REFUSAL = 30.0
 """Seconds for which a failed thing is answered from memory; doubled with every failure in a row."""
-MARKS = 5000
-"""Ended playlists that are remembered."""
 HEALTHY = 30.0
 """Seconds of life after which a failure counts as the first."""
 PASSING = frozenset({"disk", "disk_full"})
@@ -47,31 +44,35 @@ class Refusal:
 class Pool:
     """All running things. ``grace`` seconds after the last holder has left, a thing is closed."""
 
-    def __init__(
-        self,
-        *,
-        open_source: Callable[[Origin], Source],
-        transcoder: Transcoder,
-        relay_limits: RelayLimits,
-        max_ffmpeg: int,
-        grace: float,
-    ) -> None:
-        self.tally = Tally()
-        self._open_source = open_source
+    def __init__(self, parts: Parts, *, transcoder: Transcoder, max_ffmpeg: int, grace: float) -> None:
+        self.parts = parts
+        self.tally = parts.tally
         self._transcoder = transcoder
-        self._relay_limits = relay_limits
         self._max_ffmpeg = max_ffmpeg
         self._grace = grace
         self._entries: dict[StreamKey, Entry] = {}
         self._closing: dict[StreamKey, asyncio.Task[None]] = {}
         self._refusals: dict[StreamKey, Refusal] = {}
-        self._marks: dict[StreamKey, Mark] = {}
-        """Where the playlists of ended writers have to go on: a media sequence never goes back."""
         self.on_failure: Callable[[Collection[str], ProxyError], None] = lambda _, __: None
         """Told the ids of the streams that used a thing which failed, and why it did."""
 
-    def acquire(self, stream: Stream) -> Entry:
-        """The entry behind a stream, started if there is none. Synchronous from look-up to insertion."""
+    def kind(self, stream: Stream) -> Kind:
+        """What a stream yields: as its source has shown, or as its URL looks if that was never asked."""
+        if stream.transcode is not None or stream.strict_live_ts:
+            return stream.kind
+        trace = self.parts.memory.get(stream.key)
+        return trace.kind if trace is not None and trace.kind is not None else stream.kind
+
+    def about(self, stream: Stream) -> About | None:
+        """What has been learnt of a file."""
+        trace = self.parts.memory.get(stream.origin.key)
+        return trace.about if trace is not None else None
+
+    def acquire(self, stream: Stream, *, is_seek: bool = False) -> Entry:
+        """The entry behind a stream, started if there is none. Synchronous from look-up to insertion.
+
+        ``is_seek``: only a later part of a file is wanted.
+        """
         entry = self._entries.get(stream.key)
         if entry is not None:
             if entry.thing.error is not None:  # it is being ended
@@ -86,26 +87,31 @@ class Pool:
             upstream = self._entries.get(stream.origin.key)
             if upstream is None:
                 self._refuse(stream.origin.key)
-                upstream = self._start(self._relay(stream.origin), None)
-        return self._start(self._thing(stream, upstream), upstream)
+                upstream = self._start(self._supply(stream, is_seek=False), None)
+            return self._start(self._transcode(stream, upstream), upstream)
+        return self._start(self._supply(stream, is_seek=is_seek), None)
 
-    def _thing(self, stream: Stream, upstream: Entry | None) -> Running:
-        if upstream is None:
-            return self._relay(stream.origin)
+    def _transcode(self, stream: Stream, upstream: Entry) -> Running:
         feed = upstream.thing
-        assert isinstance(feed, Relay)
-        if stream.kind is Kind.TRANSCODE_HLS:
-            writer = self._transcoder.writer(stream, feed)
-            if stream.key in self._marks:
-                writer.timeline.follow(self._marks[stream.key])
-            return writer
-        return self._make_relay(stream.key, stream.kind, self._transcoder.pipe(stream, feed))
+        assert isinstance(feed, Supply)
+        if stream.kind is not Kind.TRANSCODE_HLS:
+            return self.parts.make_relay(stream.key, stream.kind, self._transcoder.pipe(stream, feed))
+        writer = self._transcoder.writer(stream, feed)
+        trace = self.parts.memory.get(stream.key)
+        if trace is not None and trace.mark is not None:
+            writer.timeline.follow(trace.mark)
+        return writer
 
-    def _relay(self, origin: Origin) -> Relay:
-        return self._make_relay(origin.key, Kind.LIVE, lambda: self._open_source(origin))
-
-    def _make_relay(self, key: StreamKey, kind: Kind, open_source: Callable[[], Source]) -> Relay:
-        return Relay(key, kind, open_source, limits=self._relay_limits, tally=self.tally)
+    def _supply(self, stream: Stream, *, is_seek: bool) -> Supply:
+        trace = self.parts.memory.get(stream.origin.key)
+        guess = trace.kind if trace is not None and trace.kind is not None else guess_kind(stream.origin.url)
+        return Supply(
+            stream.origin.key,
+            guess,
+            Workshop(self.parts, stream.origin),
+            strict=stream.strict_live_ts,
+            is_seek=is_seek,
+        )
 
     def _start(self, thing: Running, upstream: Entry | None) -> Entry:
         entry = Entry(thing, upstream)
@@ -202,10 +208,7 @@ class Pool:
             return
         del self._entries[thing.key]
         if isinstance(thing, HlsWriter) and thing.is_warm:
-            self._marks.pop(thing.key, None)
-            self._marks[thing.key] = thing.timeline.mark()
-            if len(self._marks) > MARKS:
-                del self._marks[next(iter(self._marks))]
+            self.parts.memory.of(thing.key).mark = thing.timeline.mark()
 
     def _closed(self, key: StreamKey, task: asyncio.Task[None]) -> None:
         if self._closing.get(key) is task:
@@ -231,7 +234,7 @@ class Pool:
         """Forget how it ended before."""
         for key in (stream.key, stream.origin.key):
             self._refusals.pop(key, None)
-        self._marks.pop(stream.key, None)
+            self.parts.memory.forget(key)
 
     def refusal(self, stream: Stream) -> ProxyError | None:
         """Why it failed a short while ago, if it did and has not run well since."""

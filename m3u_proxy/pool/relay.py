@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
@@ -21,6 +20,7 @@ from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
 from m3u_proxy.pool.fanout import Fanout
 from m3u_proxy.pool.intake import Intake
 from m3u_proxy.pool.outlet import Outlet
+from m3u_proxy.pool.rate import Rate
 from m3u_proxy.pool.ring import Ring
 from m3u_proxy.pool.sinks import PipeSink
 from m3u_proxy.pool.tally import Tally
@@ -45,25 +45,6 @@ class RelayLimits:
     ring: int = 16 * 1024 * 1024
     queue: int = 1024 * 1024
     reconnect: float = 30.0
-
-
-class Rate:
-    """Bits per second over the last ten seconds; fed with running totals."""
-
-    def __init__(self) -> None:
-        self._marks: deque[tuple[float, int]] = deque(maxlen=10)
-
-    def mark(self, now: float, total: int) -> None:
-        """Note the total, at most once per second."""
-        if not self._marks or now - self._marks[-1][0] >= 1.0:
-            self._marks.append((now, total))
-
-    def read(self, now: float, total: int) -> float:
-        """The rate at ``now``; 0 until a second has passed."""
-        if not self._marks or now - self._marks[0][0] < 1.0:
-            return 0.0
-        since, before = self._marks[0]
-        return (total - before) * 8 / (now - since)
 
 
 class Relay:
@@ -157,6 +138,8 @@ class Relay:
             while True:
                 delay = await self._attempt()
                 await asyncio.sleep(delay)
+        except Closed as error:
+            self.error = error
         except ProxyError as error:
             self._fail(error)
         finally:
@@ -177,6 +160,8 @@ class Relay:
             self.connected = True
             await self._read(source)
         except UpstreamError as error:
+            if error.reason == "completed":
+                raise Closed(error.detail, reason=error.reason) from None
             delay = self._attempts.failed(monotonic(), error.retry_after or 0.0 if error.status else 0.0)
             self._tally.upstream_errors[error.reason] += 1
             if delay is None:
@@ -263,7 +248,7 @@ class Relay:
             bitrate=self._rate.read(monotonic(), self.bytes_in),
             skips=self._fanout.skips,
             media_info=self._intake.media_info(),
-            upstream_connected=self.connected,
+            upstream_connections=int(self.connected),
             ffmpeg_pid=None,
         )
 

@@ -19,6 +19,12 @@ class Tally:
     upstream_errors: Counter[str] = field(default_factory=Counter)
     """Attempts that failed, by reason."""
     reconnects: int = 0
+    fetches: Counter[str] = field(default_factory=Counter)
+    """Playlists, segments and the like asked of HLS sources, by role."""
+    segment_hits: int = 0
+    """Requests for such a thing that were answered from memory."""
+    dropped_lines: int = 0
+    """Lines of playlists that were left out because they could have carried an address."""
     left: Counter[str] = field(default_factory=Counter)
     """Viewers that have left, by reason."""
     rejected: Counter[str] = field(default_factory=Counter)

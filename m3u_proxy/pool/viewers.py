@@ -32,8 +32,9 @@ class Viewer:
     base_bytes: int = 0
     live_bytes: Callable[[], int] = field(default=lambda: 0)
     """Bytes its open response has taken so far; added to ``base_bytes``."""
+    ended: str | None = None
+    """Why it was cut, if it was."""
     _cuts: list[Callable[[str], None]] = field(default_factory=list)
-    _ended: str | None = None
 
     @property
     def bytes_served(self) -> int:
@@ -42,7 +43,7 @@ class Viewer:
 
     def end(self, reason: str) -> None:
         """Cut its open responses, and every one it opens from now on."""
-        self._ended = reason
+        self.ended = reason
         for cut in list(self._cuts):
             cut(reason)
 
@@ -50,8 +51,8 @@ class Viewer:
     def cut_by(self, cut: Callable[[str], None]) -> Iterator[None]:
         """While a response is open; ``cut`` is called with the reason when this viewer is, or was, ended."""
         self._cuts.append(cut)
-        if self._ended is not None:
-            cut(self._ended)
+        if self.ended is not None:
+            cut(self.ended)
         try:
             yield
         finally:

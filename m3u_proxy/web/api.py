@@ -118,6 +118,7 @@ def _define(
         headers=body.headers,
         transcode=transcode,
         permanent=body.permanent,
+        strict_live_ts=body.strict_live_ts or context.config.strict_live_ts,
     )
 
 

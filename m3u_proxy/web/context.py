@@ -30,6 +30,8 @@ class WebConfig:
     body_timeout: float
     """Seconds for a request body to arrive."""
     version: str
+    strict_live_ts: bool = False
+    """Every stream is endless, whatever its provider says."""
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ from m3u_proxy.errors import (
     Unavailable,
     UpstreamError,
 )
+from m3u_proxy.pool.vod import RangeNotSatisfiable
 from m3u_proxy.web.body import BadBody, given
 from m3u_proxy.web.context import CONTEXT
 
@@ -45,8 +46,17 @@ _STATUS: dict[type[ProxyError], int] = {
     InvalidField: 422,
     Unavailable: 503,
     Closed: 503,
+    RangeNotSatisfiable: 416,
 }
-_UPSTREAM_STATUS = {"http_404": 404, "http_4xx": 502, "not_media": 502, "blocked": 502, "redirects": 502}
+_UPSTREAM_STATUS = {
+    "http_404": 404,
+    "http_4xx": 502,
+    "not_media": 502,
+    "too_large": 502,
+    "blocked": 502,
+    "redirects": 502,
+    "http_416": 502,
+}
 
 
 def status_of(error: ProxyError) -> int:
@@ -64,6 +74,8 @@ def describe(request: web.Request, error: ProxyError) -> web.Response:
     headers: dict[str, str] = {}
     if status == 503:
         headers["Retry-After"] = str(math.ceil(error.retry_after or 2.0))
+    if isinstance(error, RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{'*' if error.size is None else error.size}"
     if isinstance(error, InvalidField):
         path = [int(part) if part.isdecimal() else part for part in error.field.split(".")]
         row = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from m3u_proxy.web import api, ops, play
+from m3u_proxy.web import api, ops, play, playlists, segments
 from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.middleware import MEDIA, Handler, answer, authorize
 
@@ -37,11 +37,11 @@ ROUTES = (
     Route("POST", "/transcode", api.create_transcode),
     Route("GET", "/transcode/profiles", api.list_profiles),
     Route("GET", "/stream/{id}", play.stream, open=True, media=True),
-    Route("GET", "/hls/{id}/playlist.m3u8", play.playlist, open=True, media=True),
-    Route("GET", "/hls/{id}/segment.ts", play.segment, open=True, media=True),
-    Route("GET", "/hls/{id}/segment", play.segment, open=True, media=True),
-    Route("GET", "/hls/{id}/segment.m4s", play.segment, open=True, media=True),
-    Route("GET", "/hls/{id}/segment.mp4", play.segment, open=True, media=True),
+    Route("GET", "/hls/{id}/playlist.m3u8", playlists.playlist, open=True, media=True),
+    Route("GET", "/hls/{id}/segment.ts", segments.segment, open=True, media=True),
+    Route("GET", "/hls/{id}/segment", segments.segment, open=True, media=True),
+    Route("GET", "/hls/{id}/segment.m4s", segments.segment, open=True, media=True),
+    Route("GET", "/hls/{id}/segment.mp4", segments.segment, open=True, media=True),
 )
 
 

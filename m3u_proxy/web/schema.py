@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from m3u_proxy.model import ClientSnapshot, Kind, State, Stream, StreamSnapshot
+from m3u_proxy.model import ClientSnapshot, Kind, State, Stream, StreamSnapshot, endpoint_of
 
 METADATA_KEYS = 64
 METADATA_VALUE = 1024
@@ -96,6 +96,14 @@ def _null_is_false(value: object) -> object:
 Text = Annotated[str, AfterValidator(_clean)]
 HeaderText = Annotated[str, AfterValidator(_header_value)]
 
+STREAM_TYPES = {
+    Kind.LIVE: "Live Continuous",
+    Kind.HLS: "HLS",
+    Kind.VOD: "VOD",
+    Kind.TRANSCODE_TS: "Transcoding",
+    Kind.TRANSCODE_HLS: "Transcoding",
+}
+
 
 class StreamRequest(BaseModel):
     """Body of ``POST /streams``. Unknown fields are ignored, ``null`` means the default."""
@@ -111,6 +119,7 @@ class StreamRequest(BaseModel):
     metadata: Annotated[dict[Text, Text], BeforeValidator(_metadata)] | None = None
     headers: Annotated[dict[str, str], BeforeValidator(_headers)] = {}
     permanent: Annotated[bool, BeforeValidator(_null_is_false)] = False
+    strict_live_ts: Annotated[bool, BeforeValidator(_null_is_false)] = False
 
 
 class TranscodeRequest(StreamRequest):
@@ -137,18 +146,18 @@ def created(stream: Stream, metadata: Mapping[str, str] | None) -> dict[str, obj
     }
     transcode = stream.transcode
     if transcode is None:
-        kind = "hls" if _path(stream.origin.url).endswith(".m3u8") else "direct"
-        endpoint = f"/hls/{stream.id}/playlist.m3u8" if kind == "hls" else stream.endpoint
+        kind = "hls" if stream.kind.is_hls else "direct"
+        endpoint = endpoint_of(stream.id, stream.kind)
         body |= {"stream_type": kind, "stream_endpoint": endpoint, "playlist_url": endpoint}
         body |= {"direct_url": endpoint, "message": f"Stream created successfully ({kind})"}
     else:
-        is_hls = stream.kind is Kind.TRANSCODE_HLS
+        is_hls, endpoint = stream.kind.is_hls, endpoint_of(stream.id, stream.kind)
         form = "HLS output" if is_hls else f"direct {transcode.container.upper()} pipe"
         body |= {
             "stream_type": "transcoded",
-            "stream_endpoint": stream.endpoint,
-            "playlist_url": stream.endpoint if is_hls else None,
-            "direct_url": stream.endpoint,
+            "stream_endpoint": endpoint,
+            "playlist_url": endpoint if is_hls else None,
+            "direct_url": endpoint,
             "format": transcode.container,
             "profile": transcode.profile,
             "profile_variables": dict(transcode.variables),
@@ -158,10 +167,6 @@ def created(stream: Stream, metadata: Mapping[str, str] | None) -> dict[str, obj
     if metadata is not None:
         body["metadata"] = dict(metadata)
     return body
-
-
-def _path(url: str) -> str:
-    return url.partition("#")[0].partition("?")[0].lower()
 
 
 def stream_json(snapshot: StreamSnapshot) -> dict[str, object]:
@@ -187,7 +192,7 @@ def stream_json(snapshot: StreamSnapshot) -> dict[str, object]:
         "current_failover_index": 0,
         "failover_attempts": 0,
         "last_failover_time": None,
-        "stream_type": "Transcoding" if transcoded else "Live Continuous",
+        "stream_type": STREAM_TYPES[snapshot.kind],
         "created_at": moment(stream.created_at),
         "last_access": moment(snapshot.last_access),
         "metadata": dict(stream.metadata),
@@ -196,7 +201,7 @@ def stream_json(snapshot: StreamSnapshot) -> dict[str, object]:
         "output_media_info": media if transcoded else {},
         "state": run.state if run else State.FAILED if snapshot.failure else State.CLOSED,
         "reason": snapshot.failure.detail if snapshot.failure else None,
-        "endpoint": stream.endpoint,
+        "endpoint": endpoint_of(stream.id, snapshot.kind),
         "permanent": stream.permanent,
     }
 

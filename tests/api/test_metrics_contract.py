@@ -29,6 +29,9 @@ LABELS = {
     "viewer_skips": set(),
     "viewer_disconnects": {"reason"},
     "upstream_errors": {"reason"},
+    "hls_fetches": {"what"},
+    "hls_hits": set(),
+    "playlist_lines_dropped": set(),
     "reconnects": set(),
     "rejected": {"reason"},
     "segment_cache_bytes": set(),
@@ -47,7 +50,7 @@ LABELS = {
     "task_crashes": {"task"},
 }
 """Families of this version that the contract names, without the prefix and ``_total``."""
-KINDS = {"live", "transcode_ts", "transcode_hls"}
+KINDS = {"live", "hls", "vod", "transcode_ts", "transcode_hls"}
 
 
 async def scrape(daemon: Daemon, accept: str = OPENMETRICS) -> str:

@@ -398,5 +398,5 @@ async def test_a_snapshot_shows_what_runs(house: House) -> None:
     shown = house.audience.describe(record)
     assert shown.clients == 1
     assert shown.run is not None
-    assert shown.run.upstream_connected
-    assert house.audience.writer(stream.id) is None
+    assert shown.run.upstream_connections == 1
+    assert house.audience.playlists(stream.id) is None

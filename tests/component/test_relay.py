@@ -540,12 +540,12 @@ async def test_bytes_are_counted_as_they_come() -> None:
         script.last.feed(*pieces(ONE.data, 999))
         await until(lambda: relay.bytes_in == len(ONE.data))
         snapshot = relay.snapshot()
-        assert snapshot.upstream_connected
+        assert snapshot.upstream_connections == 1
         assert snapshot.state is State.LIVE
         assert snapshot.media_info == {"container": "mpegts", "video_codec": "h264", "audio_codec": "aac"}
     assert snapshot.bytes_in == len(ONE.data)
     assert tally.bytes_in == {Kind.LIVE: len(ONE.data)}
-    assert not relay.snapshot().upstream_connected
+    assert relay.snapshot().upstream_connections == 0
 
 
 async def test_ffmpeg_is_fed_like_any_other_viewer() -> None:

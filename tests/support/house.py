@@ -16,16 +16,24 @@ from m3u_proxy.ffmpeg.run import Feed
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.media.timeline import Entry as Listed
 from m3u_proxy.media.timeline import Timeline
-from m3u_proxy.model import Origin, RunSnapshot, State, Stream, StreamKey
+from m3u_proxy.model import RunSnapshot, State, Stream, StreamKey
 from m3u_proxy.pool.audience import Audience
+from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.catalog import Catalog
 from m3u_proxy.pool.entry import Entry, Running
+from m3u_proxy.pool.loopback import Grants
+from m3u_proxy.pool.memory import Memory
 from m3u_proxy.pool.outlet import PeerWatch
 from m3u_proxy.pool.pool import Pool
 from m3u_proxy.pool.relay import Relay, RelayLimits
+from m3u_proxy.pool.supply import Supply
+from m3u_proxy.pool.tally import Tally
 from m3u_proxy.pool.viewers import Viewer
+from m3u_proxy.pool.vod import VodLimits
+from m3u_proxy.pool.workshop import Parts
 from m3u_proxy.upstream import failover
-from m3u_proxy.upstream.source import Head
+from m3u_proxy.upstream.ask import Ask
+from m3u_proxy.upstream.source import Head, Source
 from tests.support.definitions import a_client, a_stream, a_transcode
 from tests.support.stepped import Script, SteppedSource
 
@@ -82,7 +90,7 @@ class Writer(HlsWriter):
         self._ready.set()
 
     def snapshot(self) -> RunSnapshot:
-        return RunSnapshot(self.key.digest, self.kind, self.state, None, 0, 0.0, 0, {}, False, None)
+        return RunSnapshot(self.key.digest, self.kind, self.state, None, 0, 0.0, 0, {}, 0, None)
 
 
 class PipedSource(SteppedSource):
@@ -142,6 +150,20 @@ class Factory:
         return lambda: PipedSource(self.pipes[stream.key], feed)
 
 
+def parts_of(open_source: Callable[[Ask], Source], *, reconnect: float = 30.0) -> Parts:
+    """What a pool needs, with sources opened by ``open_source``."""
+    return Parts(
+        open_source=open_source,
+        relay_limits=RelayLimits(reconnect=reconnect),
+        vod_limits=VodLimits(),
+        budget=Budget(64 * 2**20),
+        tally=Tally(),
+        memory=Memory(b"secret"),
+        grants=Grants(lambda: "http://127.0.0.1:1"),
+        prefetch=False,
+    )
+
+
 class NotedPool(Pool):
     """Remembers every entry there ever was."""
 
@@ -173,9 +195,8 @@ class House:
         self.scripts: defaultdict[str, Script] = defaultdict(Script)
         self.ffmpeg = Factory()
         self.pool = NotedPool(
-            open_source=self._open,
+            parts_of(self._open, reconnect=reconnect),
             transcoder=cast("Transcoder", self.ffmpeg),
-            relay_limits=RelayLimits(reconnect=reconnect),
             max_ffmpeg=max_ffmpeg,
             grace=GRACE,
         )
@@ -192,10 +213,10 @@ class House:
             patience=PATIENCE,
         )
 
-    def _open(self, origin: Origin) -> SteppedSource:
-        return self.scripts[origin.url]()
+    def _open(self, ask: Ask) -> SteppedSource:
+        return self.scripts[ask.url]()
 
-    def watch(self, client_id: str = "one", stream: str = a_stream().id) -> tuple[Relay, Viewer]:
+    def watch(self, client_id: str = "one", stream: str = a_stream().id) -> tuple[Supply | Relay, Viewer]:
         """A player opens an endless body."""
         return self.audience.watch(stream, a_client(client_id, stream))
 

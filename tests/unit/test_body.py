@@ -78,7 +78,7 @@ async def test_an_empty_list_is_an_empty_body() -> None:
 
 
 async def test_what_is_not_known_is_ignored() -> None:
-    assert await read({"url": URL, "strict_live_ts": {"a": [1]}, "x": None}) == await read({"url": URL})
+    assert await read({"url": URL, "no_such_field": {"a": [1]}, "x": None}) == await read({"url": URL})
 
 
 async def test_metadata_are_text_the_way_python_prints_them() -> None:

@@ -34,7 +34,7 @@ class Writer:
 
 
 def page(links: Links, writer: Writer, client_id: str = "tv", stream_id: str = STREAM) -> str:
-    return links.playlist(cast("HlsWriter", writer), a_client(client_id, stream_id))
+    return links.playlist(cast("HlsWriter", writer), a_client(client_id, stream_id)).decode()
 
 
 def urls(text: str) -> list[str]:
@@ -65,7 +65,7 @@ def test_the_leaf_is_one_that_the_narrow_port_lets_through(name: str, leaf: str)
 def test_a_token_leads_back_to_writer_and_number() -> None:
     links, writer = Links(""), Writer("segment_0.m4s", "segment_1.m4s", map_name="init.mp4")
     found = [links.read(STREAM, token_of(url)) for url in urls(page(links, writer))]
-    assert found == [("0123abcd", 0), ("0123abcd", 1), ("0123abcd", MAP)]
+    assert found == ["0123abcd-0", "0123abcd-1", f"0123abcd-{MAP}"]
 
 
 def test_no_name_of_a_file_is_shown() -> None:
@@ -79,7 +79,7 @@ def test_an_id_from_a_player_stays_inside_its_parameter(client_id: str) -> None:
     links, writer = Links(ROOT), Writer("segment_0.ts")
     [url] = urls(page(links, writer, client_id))
     assert dict(parse_qsl(urlsplit(url).query))["client_id"] == client_id
-    assert links.read(STREAM, token_of(url)) == ("0123abcd", 0)
+    assert links.read(STREAM, token_of(url)) == "0123abcd-0"
 
 
 def test_addresses_of_one_segment_stay_the_same_and_are_the_same_for_everybody() -> None:
@@ -106,7 +106,7 @@ def test_two_streams_with_one_writer_get_their_own_addresses() -> None:
     for stream_id in (STREAM, OTHER, STREAM):
         [url] = urls(page(links, writer, stream_id=stream_id))
         assert urlsplit(url).path.split("/")[3] == stream_id
-        assert links.read(stream_id, token_of(url)) == ("0123abcd", 0)
+        assert links.read(stream_id, token_of(url)) == "0123abcd-0"
 
 
 def test_a_token_is_worth_nothing_for_another_stream_or_another_process() -> None:

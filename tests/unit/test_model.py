@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3u_proxy.model import Kind, Origin, Stream, StreamKey, Transcode, plain_id, transcode_id
+from m3u_proxy.model import Kind, Origin, Stream, StreamKey, Transcode, endpoint_of, plain_id, transcode_id
 
 URL = "http://provider.example/live/u/p/101.ts"
 HLS = Transcode("custom", "-i {input_url}", {}, "mpegts", ("-i", URL, "-f", "hls"), "hls", "hls", "x/y")
@@ -99,4 +99,4 @@ def test_the_output_decides_the_kind_and_the_path(
     made = stream(transcode)
     assert made.kind is kind
     assert made.kind.is_hls is is_hls
-    assert made.endpoint == endpoint
+    assert endpoint_of(made.id, made.kind) == endpoint

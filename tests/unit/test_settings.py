@@ -121,6 +121,7 @@ DEFAULTS: dict[str, Any] = {
     "UPSTREAM_TLS_VERIFY": True,
     "RELAY_BUFFER_SIZE": 16 * 1024 * 1024,
     "SEGMENT_CACHE_SIZE": 256 * 1024 * 1024,
+    "HLS_PREFETCH": False,
     "HLS_SEGMENT_DURATION": 2,
     "HLS_WINDOW": 6,
     "FFMPEG_PATH": None,

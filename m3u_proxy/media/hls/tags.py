@@ -11,10 +11,10 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final
 
-from m3u_proxy.media.attributes import byte_range, parse_list, unquoted, write_byte_range, write_list
-from m3u_proxy.media.playlist_draft import Draft
-from m3u_proxy.media.playlist_guard import is_clean
-from m3u_proxy.media.playlist_model import ALL_KEYS, MAPS, Kind, Role
+from m3u_proxy.media.hls.attributes import byte_range, parse_list, unquoted, write_byte_range, write_list
+from m3u_proxy.media.hls.draft import Draft
+from m3u_proxy.media.hls.guard import is_clean
+from m3u_proxy.media.hls.model import ALL_KEYS, MAPS, Kind, Role
 
 Handler = Callable[[Draft, str, str, str], None]
 """Takes the draft, the tag's name with its ``#``, its value, and the line's end."""

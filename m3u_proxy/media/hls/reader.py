@@ -11,11 +11,11 @@ from math import ceil, isnan
 from types import MappingProxyType
 from typing import Final
 
-from m3u_proxy.media.attributes import write_byte_range, write_list
-from m3u_proxy.media.playlist_draft import ENTRIES, LINE, Draft
-from m3u_proxy.media.playlist_guard import is_clean
-from m3u_proxy.media.playlist_model import Kind, NotAPlaylist, Reference, Role
-from m3u_proxy.media.playlist_tags import HANDLERS, repair_bandwidth
+from m3u_proxy.media.hls.attributes import write_byte_range, write_list
+from m3u_proxy.media.hls.draft import ENTRIES, LINE, Draft
+from m3u_proxy.media.hls.guard import is_clean
+from m3u_proxy.media.hls.model import Kind, NotAPlaylist, Reference, Role
+from m3u_proxy.media.hls.tags import HANDLERS, repair_bandwidth
 
 LONGEST: Final = 60.0
 """Seconds: what an absurd duration is lowered to."""

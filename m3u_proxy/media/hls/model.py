@@ -8,7 +8,7 @@ from enum import Enum, StrEnum, auto
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
-from m3u_proxy.media.attributes import unquoted, write_list
+from m3u_proxy.media.hls.attributes import unquoted, write_list
 
 GAP_URL: Final = "gap.ts"
 """Stands where a segment cannot be had; EXT-X-GAP tells players not to load it (8216bis §4.4.4.7)."""

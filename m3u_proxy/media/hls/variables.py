@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from m3u_proxy.media.attributes import unquoted
-from m3u_proxy.media.playlist_guard import is_clean
-from m3u_proxy.media.playlist_model import NotAPlaylist
+from m3u_proxy.media.hls.attributes import unquoted
+from m3u_proxy.media.hls.guard import is_clean
+from m3u_proxy.media.hls.model import NotAPlaylist
 
 _USE: Final = re.compile(r"\{\$([A-Za-z0-9_-]++)\}")
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]+")

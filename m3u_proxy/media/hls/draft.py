@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from m3u_proxy.media.attributes import byte_range, parse_list, words, write_list
-from m3u_proxy.media.playlist_guard import Guard, is_clean
-from m3u_proxy.media.playlist_model import Kind, NotAPlaylist, Reference, Role, Slot
-from m3u_proxy.media.playlist_variables import Variables
+from m3u_proxy.media.hls.attributes import byte_range, parse_list, words, write_list
+from m3u_proxy.media.hls.guard import Guard, is_clean
+from m3u_proxy.media.hls.model import Kind, NotAPlaylist, Reference, Role, Slot
+from m3u_proxy.media.hls.variables import Variables
 
 LINE: Final = 16 * 1024
 """Characters in a line, at most."""

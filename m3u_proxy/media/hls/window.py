@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from m3u_proxy.media.playlist_model import ALL_KEYS, MAPS, Kind, Slot
+from m3u_proxy.media.hls.model import ALL_KEYS, MAPS, Kind, Slot
 
 _LASTING: Final = (
     "#EXTM3U",

@@ -1,0 +1,51 @@
+"""What a source yields: a live stream, a playlist or a file. Decided from its answer, not its name. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from m3u_proxy.media.sniff import ADTS, MP3, MPEGTS, PLAYLIST, TEXT, Container
+from m3u_proxy.model import Kind
+
+
+class NotMedia(ValueError):
+    """The source sends something nobody can play; the message says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is known once the first bytes are there."""
+
+    container: Container | None
+    """As `m3u_proxy.media.sniff` told it."""
+    content_type: str
+    is_part: bool
+    """A byte range was asked for and given (206)."""
+    length: int | None
+    """Bytes of the body, where announced."""
+    has_ranges: bool
+    """``Accept-Ranges: bytes``."""
+
+
+def decide(guess: Kind, answer: Answer, *, strict: bool) -> Kind:
+    """``LIVE``, ``HLS`` or ``VOD``. ``guess`` decides where the answer leaves it open.
+
+    ``strict`` makes every transport stream a live one. A transport stream with a length is a file only if
+    ranges of it can be had, or its name says so: some providers announce absurd lengths of live streams.
+    Raises ``NotMedia``.
+    """
+    container = answer.container
+    if container is PLAYLIST:
+        return Kind.HLS
+    if container is TEXT or (container is None and answer.content_type.startswith("text/")):
+        raise NotMedia("a web page or a text")
+    if strict:
+        return Kind.LIVE
+    if answer.is_part:
+        return Kind.VOD
+    if container is None or container is MPEGTS:
+        is_file = answer.length is not None and answer.has_ranges
+        return Kind.VOD if is_file or guess is Kind.VOD else Kind.LIVE
+    if container in (ADTS, MP3) and answer.length is None:
+        raise NotMedia("endless audio outside a transport stream, which cannot be shared")
+    return Kind.VOD

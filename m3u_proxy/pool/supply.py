@@ -1,0 +1,262 @@
+"""What is behind a plain stream: its source is opened once, judged by its first bytes, and then shared.
+
+A live stream becomes a relay, a playlist a passthrough, a file one position for each viewer. Whoever asks
+before that is known waits; nobody opens the source a second time to find out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from m3u_proxy.errors import Closed, ProxyError, UpstreamError
+from m3u_proxy.ffmpeg.hls import uncut
+from m3u_proxy.ffmpeg.run import Tap
+from m3u_proxy.media.form import Answer, NotMedia, decide
+from m3u_proxy.media.sniff import PREFIX, sniff
+from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
+from m3u_proxy.pool.loopback import Reading, reading_of
+from m3u_proxy.pool.passthrough import Passthrough
+from m3u_proxy.pool.relay import Relay
+from m3u_proxy.pool.vod import Vod
+from m3u_proxy.pool.workshop import Workshop
+from m3u_proxy.upstream.begun import Begun, begin
+from m3u_proxy.upstream.source import Head, Source
+
+log = logging.getLogger(__name__)
+
+PARKED = 2.0
+"""Seconds for which an opened file waits for the first viewer to read it."""
+
+Inner = Relay | Passthrough | Vod
+
+
+class Supply:
+    """Running thing behind a plain stream; ``settled()`` tells what it turned out to be.
+
+    ``guess`` is used where the answer leaves the kind open. A file of which only a later part is wanted
+    (``is_seek``) is not asked for its beginning first.
+    """
+
+    def __init__(
+        self, key: StreamKey, guess: Kind, workshop: Workshop, *, strict: bool, is_seek: bool
+    ) -> None:
+        self.key = key
+        self.inner: Inner | None = None
+        self._guess = guess
+        self._workshop = workshop
+        self._strict = strict
+        self._is_seek = is_seek
+        self._error: ProxyError | None = None
+        self._begun: Begun | None = None
+        self._reading: Reading | None = None
+        self._opening = False
+        self._state = State.STARTING
+        self._settled = asyncio.Event()
+        self._taken = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Supply {self.key.digest} {self.inner!r}>"
+
+    @property
+    def kind(self) -> Kind:
+        """A guess until it is settled."""
+        return self._guess if self.inner is None else self.inner.kind
+
+    @property
+    def error(self) -> ProxyError | None:
+        """Why it has ended, or is about to."""
+        inner = self.inner
+        return self._error or (inner.error if isinstance(inner, Relay | Passthrough) else None)
+
+    @property
+    def state(self) -> State:
+        """That of what it turned out to be."""
+        if isinstance(self.inner, Relay | Passthrough) and self._state is not State.FAILED:
+            return self.inner.state
+        return self._state
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether a joiner is served at once."""
+        return isinstance(self.inner, Vod) or (self.inner is not None and self.inner.is_warm)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known what it yields, or that it yields nothing."""
+        return self._settled.is_set()
+
+    async def settled(self) -> Inner:
+        """Wait until it is known what this is; raises why the source could not be read."""
+        await self._settled.wait()
+        if self.error is not None:
+            raise self.error.again()
+        assert self.inner is not None
+        return self.inner
+
+    async def run(self, after: asyncio.Task[None] | None = None) -> None:
+        """Open, judge and be what was found, until cancelled or given up; nothing is left afterwards.
+
+        Begins when ``after``, the closing of an earlier supply of the same key, has ended.
+        """
+        try:
+            if after is not None:
+                await asyncio.wait([after])
+            if self._is_seek and self._guess is Kind.VOD:
+                await self._be_file(None)
+            else:
+                await self._begin()
+        except ProxyError as error:
+            self._error = error
+            self._enter(State.FAILED)
+        finally:
+            self._error = self.error or Closed("The stream was stopped", reason="closed")
+            self._settled.set()
+            if self._state is not State.FAILED:
+                self._enter(State.CLOSED)
+
+    async def _begin(self) -> None:
+        source = self._workshop.open()
+        try:
+            self._opening = True
+            try:
+                begun = await begin(source, _is_enough)
+                kind = self._judge(begun)
+            except UpstreamError as error:
+                self._workshop.parts.tally.upstream_errors[error.reason] += 1
+                raise
+            finally:
+                self._opening = False
+            if kind is Kind.VOD:
+                await self._be_file(begun)
+            elif kind is Kind.HLS:
+                await self._be_playlist(begun)
+            else:
+                await self._be_live(begun)
+        finally:
+            await uncut(source.aclose())
+
+    def _judge(self, begun: Begun) -> Kind:
+        head = begun.head
+        answer = Answer(
+            container=sniff(begun.prefix),
+            content_type=head.content_type,
+            is_part=head.status == 206,
+            length=_length(head),
+            has_ranges=head.headers.get("Accept-Ranges", "").strip().lower() == "bytes",
+        )
+        try:
+            return decide(self._guess, answer, strict=self._strict)
+        except NotMedia as error:
+            raise UpstreamError("not_media", f"The source sent no media but {error}") from None
+
+    async def _be_live(self, begun: Begun) -> None:
+        first: list[Source] = [begun]
+        relay = self._workshop.relay(lambda: first.pop() if first else self._workshop.open())
+        self._settle(relay)
+        await relay.run()
+
+    async def _be_playlist(self, begun: Begun) -> None:
+        passthrough = self._workshop.passthrough()
+        self._settle(passthrough)
+        try:
+            await passthrough.run(begun)
+        finally:
+            self._lose(passthrough, passthrough.error)
+
+    async def _be_file(self, begun: Begun | None) -> None:
+        """Until cancelled: each viewer reads, and fails, for itself."""
+        vod = self._workshop.vod()
+        self._begun = begun
+        if begun is not None:
+            vod.note(begun)
+        self._enter(State.LIVE)
+        self._settle(vod)
+        try:
+            async with asyncio.timeout(PARKED):
+                await self._taken.wait()
+        except TimeoutError:
+            self._begun = None
+            if begun is not None:
+                await begun.aclose()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._lose(vod, None)
+            self._workshop.keep(vod)
+            await uncut(vod.aclose())
+
+    def take_begun(self) -> Begun | None:
+        """The file as it was opened to be judged, for the first who reads it; synchronous."""
+        begun, self._begun = self._begun, None
+        self._taken.set()
+        return begun
+
+    # -- as FFmpeg's feed -------------------------------------------------------------------------------
+
+    async def ready(self) -> None:
+        """Wait until FFmpeg may start; raises why it may not."""
+        inner = await self.settled()
+        if isinstance(inner, Relay):
+            await inner.ready()
+        else:
+            self._reading = await reading_of(inner)
+
+    @property
+    def has_adts(self) -> bool:
+        """Whether the audio is AAC in ADTS."""
+        if isinstance(self.inner, Relay):
+            return self.inner.has_adts
+        return self._reading is not None and self._reading.has_adts
+
+    def tap(self) -> Tap:
+        """A place for one FFmpeg: at the relay, or an address of ours."""
+        if isinstance(self.inner, Relay):
+            return self.inner.tap()
+        assert self.inner is not None
+        assert self._reading is not None
+        return self._workshop.parts.grants.issue(self.inner, self._reading, self.take_begun)
+
+    def _lose(self, inner: Passthrough | Vod, error: ProxyError | None) -> None:
+        self._workshop.parts.grants.lose(inner, error.reason if error else "closed")
+
+    # -- state ------------------------------------------------------------------------------------------
+
+    def _settle(self, inner: Inner) -> None:
+        self.inner = inner
+        self._settled.set()
+
+    def _enter(self, state: State) -> None:
+        if state is self._state:
+            return
+        self._state = state
+        if state is State.FAILED and self.error is not None:
+            log.warning("source not opened: %s", self.error.detail, extra={"stream": self.key.digest})
+
+    def snapshot(self) -> RunSnapshot:
+        """What it turned out to be, now."""
+        inner = self.inner
+        if isinstance(inner, Relay | Passthrough):
+            return inner.snapshot()
+        return RunSnapshot(
+            key=self.key.digest,
+            kind=self.kind,
+            state=self.state,
+            reason=self.error.reason if self.error else None,
+            bytes_in=inner.bytes_in if inner else 0,
+            bitrate=0.0,
+            skips=0,
+            media_info={},
+            upstream_connections=inner.connections if inner else int(self._opening),
+            ffmpeg_pid=None,
+        )
+
+
+def _is_enough(prefix: bytes) -> bool:
+    """Whether it can be told what this is; a live source is not kept waiting for more than that."""
+    return len(prefix) >= PREFIX or (bool(prefix) and sniff(prefix) is not None)
+
+
+def _length(head: Head) -> int | None:
+    text = head.headers.get("Content-Length", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None

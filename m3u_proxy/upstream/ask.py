@@ -1,0 +1,38 @@
+"""What a provider is asked for, with which header fields, and on whose word. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from m3u_proxy.upstream.address import Origin
+from m3u_proxy.upstream.policy import AddressClass
+from m3u_proxy.upstream.url import host_of
+
+_SECRETS_OF_A_HOST = frozenset({"authorization", "cookie", "host"})
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One GET."""
+
+    url: str
+    headers: Mapping[str, str]
+    named_by: Origin = "operator"
+    is_file: bool = False
+    """A file is read at a viewer's own pace, and its silence judged by that."""
+
+    def child(self, url: str, named_by: AddressClass, part: tuple[int, int] | None = None) -> Ask:
+        """For something that the content names; what was meant for one host is told to no other."""
+        headers = dict(self.headers)
+        if host_of(url) != host_of(self.url):
+            headers = {
+                name: value for name, value in headers.items() if name.lower() not in _SECRETS_OF_A_HOST
+            }
+        if part is not None:
+            headers["Range"] = f"bytes={part[0]}-{part[1]}"
+        return replace(self, url=url, headers=headers, named_by=named_by)
+
+    def with_headers(self, extra: Mapping[str, str]) -> Ask:
+        """For another part of the same file."""
+        return replace(self, headers={**self.headers, **extra}, is_file=True)

@@ -1,0 +1,79 @@
+"""A small document read whole: bounded in size, in time and in what it may unpack to."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+
+from m3u_proxy.errors import UpstreamError
+from m3u_proxy.upstream.source import Head, Source
+
+RATIO = 100
+"""Decoded bytes per encoded byte; more is a bomb."""
+_WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 47}
+"""zlib's ``wbits``: gzip only; zlib or gzip, told by the header (RFC 9110 §8.4.1)."""
+
+
+async def read_text(source: Source, *, limit: int, patience: float) -> tuple[Head, bytes]:
+    """Head and whole body of ``source``, which the caller closes.
+
+    Raises UpstreamError: ``too_large`` beyond ``limit`` bytes, encoded or decoded, ``stall`` after
+    ``patience`` seconds, ``not_media`` for an encoding nobody asked for and we cannot undo.
+    """
+    try:
+        async with asyncio.timeout(patience):
+            head = await source.open()
+            body = await _read(source, head, limit)
+    except TimeoutError:
+        raise UpstreamError("stall", f"The document did not arrive within {patience:g} s") from None
+    return head, body
+
+
+async def _read(source: Source, head: Head, limit: int) -> bytes:
+    unpack = _Unpacker(head.headers.get("Content-Encoding", ""), limit)
+    parts: list[bytes] = []
+    while True:
+        try:
+            piece = await source.read()
+        except UpstreamError as error:
+            if error.reason != "eof":
+                raise
+            unpack.finish()
+            return b"".join(parts)
+        parts.append(unpack.feed(piece))
+
+
+class _Unpacker:
+    """Counts what comes in and goes out. We ask for ``identity``; some servers compress all the same."""
+
+    def __init__(self, encoding: str, limit: int) -> None:
+        name = encoding.strip().lower()
+        if name not in ("", "identity", *_WINDOWS):
+            raise UpstreamError("not_media", "The document comes in an encoding that was not asked for")
+        self._zlib = zlib.decompressobj(_WINDOWS[name]) if name in _WINDOWS else None
+        self._limit = limit
+        self._taken = self._given = 0
+
+    def feed(self, piece: bytes) -> bytes:
+        """What ``piece`` decodes to."""
+        self._taken += len(piece)
+        if self._zlib is not None:
+            try:
+                piece = self._zlib.decompress(piece, self._limit + 1 - self._given)
+            except zlib.error:
+                raise UpstreamError("not_media", "The document's encoding is broken") from None
+            if self._zlib.unconsumed_tail or len(piece) + self._given > RATIO * self._taken:
+                raise _too_large(self._limit)
+        self._given += len(piece)
+        if max(self._given, self._taken) > self._limit:
+            raise _too_large(self._limit)
+        return piece
+
+    def finish(self) -> None:
+        """The body is over; was it whole?"""
+        if self._zlib is not None and not self._zlib.eof:
+            raise UpstreamError("not_media", "The document's encoding ended before its end")
+
+
+def _too_large(limit: int) -> UpstreamError:
+    return UpstreamError("too_large", f"The document is larger than {limit} bytes")

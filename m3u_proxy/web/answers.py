@@ -1,0 +1,93 @@
+"""What answers to players have in common: waiting together, the way out, bodies, redirects."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from aiohttp import web
+
+from m3u_proxy.errors import Closed, Unavailable
+from m3u_proxy.pool.outlet import Outlet
+from m3u_proxy.pool.sinks import SocketSink
+from m3u_proxy.pool.viewers import Viewer
+from m3u_proxy.web.context import CONTEXT, Context
+from m3u_proxy.web.middleware import finish
+
+T = TypeVar("T")
+
+
+async def joined(ready: Awaitable[T], limit: float, detail: str) -> T:
+    """Wait with everybody else for something to serve, at most ``limit`` seconds."""
+    try:
+        async with asyncio.timeout(limit):
+            return await ready
+    except TimeoutError:
+        raise Unavailable(detail, reason="join_wait") from None
+
+
+def redirect(request: web.Request, path: str) -> web.Response:
+    """302 to another form of the same stream: path-absolute, the query kept."""
+    root = request.app[CONTEXT].config.root_path
+    query = request.rel_url.raw_query_string
+    return web.Response(status=302, headers={"Location": root + path + (f"?{query}" if query else "")})
+
+
+@contextmanager
+def way_out(context: Context, request: web.Request, viewer: Viewer) -> Iterator[Outlet]:
+    """The connection of a player that has its headers: watched, and cut when the viewer is ended."""
+    transport = request.transport
+    if transport is None:
+        raise Closed("The player has left", reason="client_left")
+    outlet = Outlet(SocketSink(transport))
+
+    def cut(reason: str) -> None:
+        outlet.end(reason)
+        transport.abort()
+
+    outlet.on_dead = transport.abort
+    context.audience.peers.add(outlet)
+    try:
+        with viewer.cut_by(cut):
+            yield outlet
+    finally:
+        context.audience.peers.discard(outlet)
+
+
+async def send(
+    context: Context,
+    request: web.Request,
+    response: web.StreamResponse,
+    viewer: Viewer,
+    data: bytes | memoryview,
+) -> None:
+    """A body that is there as a whole, in one write of the shared bytes; a peer found dead is cut."""
+    with context.audience.sending(viewer):
+        finish(request, response)
+        await response.prepare(request)
+        with way_out(context, request, viewer):
+            await response.write(data)
+            await response.write_eof()
+    viewer.base_bytes += len(data)
+    viewer.segments += 1
+
+
+async def send_pieces(
+    context: Context,
+    request: web.Request,
+    response: web.StreamResponse,
+    viewer: Viewer,
+    pieces: AsyncIterator[bytes | memoryview],
+) -> None:
+    """A body that is still on its way: what is there now, and the rest as it arrives."""
+    with context.audience.sending(viewer):
+        finish(request, response)
+        await response.prepare(request)
+        with way_out(context, request, viewer):
+            async for piece in pieces:
+                await response.write(piece)
+                viewer.base_bytes += len(piece)
+            await response.write_eof()
+    viewer.segments += 1

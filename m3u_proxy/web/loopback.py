@@ -1,0 +1,118 @@
+"""What FFmpeg reads on the loopback: playlists, segments and files, under an address made for one process."""
+
+from __future__ import annotations
+
+import re
+from contextlib import aclosing
+from pathlib import PurePosixPath
+
+from aiohttp import web
+
+from m3u_proxy.errors import ProxyError
+from m3u_proxy.media.playlist import Role
+from m3u_proxy.pool.downloads import Part, checked
+from m3u_proxy.pool.loopback import Grant, Grants
+from m3u_proxy.pool.passthrough import Passthrough
+from m3u_proxy.pool.resources import Resource
+from m3u_proxy.pool.vod import Vod
+from m3u_proxy.web.middleware import failure, status_of
+
+GRANTS = web.AppKey("grants", Grants)
+_PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
+_INDEX = "index.m3u8"
+_RANGE = re.compile(r"bytes=(\d{1,19})-(\d{0,19})$")
+
+
+def loopback_application(grants: Grants) -> web.Application:
+    """One route; every address is a one-off token and a name."""
+    app = web.Application()
+    app[GRANTS] = grants
+    app.router.add_get("/{token}/{name}", _serve, allow_head=False)
+    return app
+
+
+async def _serve(request: web.Request) -> web.StreamResponse:
+    grant = request.app[GRANTS].find(request.match_info["token"])
+    if grant is None:
+        return failure(404, "Not Found")
+    source = grant.source
+    try:
+        if isinstance(source, Vod):
+            return await _file(request, grant, source)
+        return await _part_of_playlist(request, grant, source)
+    except ProxyError as error:
+        if request.writer.output_size > 0:  # a body that broke off must not look complete
+            raise ConnectionError("the answer has begun") from None
+        return failure(status_of(error), error.detail)
+
+
+async def _part_of_playlist(request: web.Request, grant: Grant, source: Passthrough) -> web.StreamResponse:
+    name = request.match_info["name"]
+    stem = PurePosixPath(name).stem
+    if name == _INDEX:
+        return await _page(source, None)
+    resource = source.resource(stem)
+    if resource.role is Role.PLAYLIST:
+        return await _page(source, stem)
+    return await _segment(request, grant, source, resource)
+
+
+async def _page(source: Passthrough, name: str | None) -> web.Response:
+    """A playlist whose addresses are relative; of several variants FFmpeg is shown one."""
+    page = await source.page(name)
+    text = page.narrowed().render(lambda resource: resource.name + resource.suffix)
+    body = text.encode("utf-8", "surrogateescape")
+    return web.Response(body=body, headers={"Content-Type": _PLAYLIST_TYPE})
+
+
+async def _segment(
+    request: web.Request, grant: Grant, source: Passthrough, resource: Resource
+) -> web.StreamResponse:
+    """FFmpeg attaches to the download that viewers have, or they to its."""
+    part = _part(request, resource)
+    download = source.downloads.fetch(resource, part)
+    await checked(resource, download)
+    response = web.StreamResponse(status=200 if part is None else 206)
+    response.content_type = "application/octet-stream"
+    if part is not None:
+        response.headers["Content-Range"] = f"bytes {part[0]}-{part[1]}/*"
+    if download.length is not None:
+        response.content_length = download.length
+    async with aclosing(download.chunks()) as pieces:
+        await response.prepare(request)
+        async for piece in pieces:
+            await response.write(piece)
+            grant.sent += len(piece)
+    await response.write_eof()
+    return response
+
+
+def _part(request: web.Request, resource: Resource) -> Part | None:
+    match = _RANGE.match(request.headers.get("Range", ""))
+    if match is None or not match[2]:
+        return None
+    part = int(match[1]), int(match[2])
+    return part if part in resource.ranges else None
+
+
+async def _file(request: web.Request, grant: Grant, source: Vod) -> web.StreamResponse:
+    """A file from where FFmpeg wants it; it opens a new place before it lets go of the old, so we let go."""
+    if grant.position is not None:
+        await grant.position.aclose()
+    begun = grant.take_begun()
+    position = grant.position = await source.open(request.headers.get("Range"), None, begun)
+    try:
+        response = web.StreamResponse(status=position.status, headers=position.headers)
+        response.content_length = position.length
+        await response.prepare(request)
+        while piece := await position.read():
+            await response.write(piece)
+            grant.sent += len(piece)
+        await response.write_eof()
+    except ProxyError as error:
+        if grant.position is position:  # not merely replaced by the next place
+            grant.lose(error.reason)
+        raise
+    finally:
+        await position.aclose()
+    return response

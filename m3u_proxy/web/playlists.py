@@ -1,0 +1,85 @@
+"""Playlists for players: of what FFmpeg writes, and of what a provider has."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from aiohttp import web
+
+from m3u_proxy.errors import ProxyError
+from m3u_proxy.ffmpeg.hls import HlsWriter
+from m3u_proxy.model import Client
+from m3u_proxy.pool.listing import Page
+from m3u_proxy.pool.passthrough import Passthrough
+from m3u_proxy.pool.supply import Supply
+from m3u_proxy.web.answers import joined, redirect
+from m3u_proxy.web.context import CONTEXT, Context
+from m3u_proxy.web.identity import identify
+from m3u_proxy.web.middleware import NO_STORE
+
+PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
+_NOTHING_YET = "Playlist not available"
+
+
+async def playlist(request: web.Request) -> web.StreamResponse:
+    """``GET`` and ``HEAD /hls/{id}/playlist.m3u8``: waits for something to list, at most ``join_wait``.
+
+    A token names one of the playlists that the source's own names.
+    """
+    context = request.app[CONTEXT]
+    stream_id = request.match_info["id"]
+    kind = context.audience.kind(stream_id)
+    if not kind.is_hls:
+        return redirect(request, f"/stream/{stream_id}")
+    token = request.query.get("t")
+    name = context.links.read(stream_id, token) if token is not None else None
+    client = identify(request, stream_id)
+    if request.method == "HEAD":
+        return await _foreseen(context, client, name)
+    began = monotonic()
+    thing, viewer = context.audience.poll(stream_id, client)
+    warm, joins = thing.is_warm, not viewer.bytes_served
+    try:
+        page = await joined(_page(thing, name), context.config.join_wait, _NOTHING_YET)
+    except ProxyError:
+        if thing.error is not None:  # one that is only slow keeps its viewer, who will ask again
+            context.audience.leave(viewer, thing.error.reason)
+        raise
+    if page is None:
+        context.audience.leave(viewer, "redirected")
+        return redirect(request, f"/stream/{stream_id}")
+    if joins:
+        context.first_byte(kind, warm, monotonic() - began)
+    response = _response(context, page, client)
+    viewer.base_bytes += response.content_length or 0
+    return response
+
+
+async def _page(thing: Supply | HlsWriter, name: str | None) -> HlsWriter | Page | None:
+    """What to list; ``None`` when the source has turned out to have no playlist."""
+    if isinstance(thing, HlsWriter):
+        await thing.ready()
+        return thing
+    inner = await thing.settled()
+    return await inner.page(name) if isinstance(inner, Passthrough) else None
+
+
+async def _foreseen(context: Context, client: Client, name: str | None) -> web.Response:
+    """Answer to HEAD: with a length if the playlist is there; nobody is asked for it."""
+    source = context.audience.playlists(client.stream_id)
+    page: HlsWriter | Page | None = source if isinstance(source, HlsWriter) and source.is_warm else None
+    if isinstance(source, Passthrough):
+        page = source.known_page(name)
+    return _response(context, page, client)
+
+
+def _response(context: Context, page: HlsWriter | Page | None, client: Client) -> web.Response:
+    headers = {
+        "Content-Type": PLAYLIST_TYPE,
+        "X-Client-ID": client.id,
+        "X-Stream-ID": client.stream_id,
+        **NO_STORE,
+    }
+    if page is None:
+        return web.Response(headers=headers)
+    return web.Response(body=context.links.playlist(page, client), headers=headers)

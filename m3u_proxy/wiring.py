@@ -1,0 +1,89 @@
+"""From settings to the pool and its audience: plain values, and who opens sources."""
+
+from __future__ import annotations
+
+from secrets import token_bytes
+
+from m3u_proxy.events import Bus
+from m3u_proxy.ffmpeg.transcoder import Transcoder
+from m3u_proxy.pool.audience import Audience
+from m3u_proxy.pool.budget import Budget
+from m3u_proxy.pool.catalog import Catalog
+from m3u_proxy.pool.loopback import Grants
+from m3u_proxy.pool.memory import Memory
+from m3u_proxy.pool.outlet import PeerWatch
+from m3u_proxy.pool.pool import Pool
+from m3u_proxy.pool.relay import RelayLimits
+from m3u_proxy.pool.tally import Tally
+from m3u_proxy.pool.vod import VodLimits
+from m3u_proxy.pool.workshop import Parts
+from m3u_proxy.settings import Settings
+from m3u_proxy.upstream.address import Judge
+from m3u_proxy.upstream.ask import Ask
+from m3u_proxy.upstream.source import HttpSource, Limits
+
+QUEUE_UNIT = 32 * 1024
+"""Bytes that one of CHANGE_BUFFER_CHUNKS stands for."""
+QUEUE = 1024 * 1024
+"""Bytes a viewer's queue holds beyond the kernel's buffer, unless the setting is smaller."""
+
+
+def audience(
+    settings: Settings,
+    judge: Judge,
+    budget: Budget,
+    grants: Grants,
+    transcoder: Transcoder,
+    max_viewers: int,
+) -> Audience:
+    """Streams, viewers and the pool that serves them."""
+    parts = Parts(
+        open_source=Opener(settings, judge),
+        relay_limits=RelayLimits(
+            ring=settings.relay_buffer_size,
+            queue=min(QUEUE, settings.change_buffer_chunks * QUEUE_UNIT),
+            reconnect=settings.stream_total_timeout,
+        ),
+        vod_limits=VodLimits(resume=settings.stream_total_timeout),
+        budget=budget,
+        tally=Tally(),
+        memory=Memory(token_bytes(32)),
+        grants=grants,
+        prefetch=settings.hls_prefetch,
+    )
+    pool = Pool(
+        parts,
+        transcoder=transcoder,
+        max_ffmpeg=settings.max_ffmpeg,
+        grace=settings.shared_stream_grace,
+    )
+    catalog = Catalog(
+        limit=settings.max_streams, idle=settings.stream_timeout, retention=settings.stream_retention
+    )
+    peers = PeerWatch(stuck=settings.viewer_stuck, pause=settings.viewer_pause)
+    return Audience(pool, catalog, Bus(), peers, max_viewers=max_viewers, patience=settings.client_timeout)
+
+
+class Opener:
+    """Makes a source for an ask; every one of them passes the same judge."""
+
+    def __init__(self, settings: Settings, judge: Judge) -> None:
+        self._judge = judge
+        self._tls_verify = settings.upstream_tls_verify
+        connect, first = settings.default_connection_timeout, settings.default_read_timeout
+        self._live = Limits(connect=connect, first_byte=first, stall=settings.live_chunk_timeout_seconds)
+        self._file = Limits(
+            connect=connect,
+            first_byte=settings.vod_probe_timeout,
+            stall=settings.vod_chunk_timeout_seconds,
+        )
+
+    def __call__(self, ask: Ask) -> HttpSource:
+        return HttpSource(
+            ask.url,
+            ask.headers,
+            judge=self._judge,
+            limits=self._file if ask.is_file else self._live,
+            tls_verify=self._tls_verify,
+            origin=ask.named_by,
+        )

@@ -90,7 +90,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Ask:
+class Wish:
     """What a player wants of the file, as the provider is asked for it."""
 
     part: Single | None
@@ -106,7 +106,7 @@ class Ask:
         return {**fields, "If-Range": self.if_range} if self.if_range else fields
 
     @classmethod
-    def of(cls, wanted: str | None, if_range: str | None, known: About | None) -> Ask:
+    def of(cls, wanted: str | None, if_range: str | None, known: About | None) -> Wish:
         """What ``wanted``, a Range field, asks for, as far as can be said before the provider answers.
 
         A range that lies outside the size we know is asked for all the same: files of recordings grow.
@@ -127,7 +127,7 @@ class Ask:
         return cls(part, if_range)
 
 
-def extent(head: Head, ask: Ask) -> ContentRange:
+def extent(head: Head, wish: Wish) -> ContentRange:
     """The bytes of the file that a body holds, as its head says; ``last`` is ``None`` if it does not.
 
     Raises UpstreamError if the body is not what was asked for, or is nothing that could be sent on.
@@ -144,7 +144,7 @@ def extent(head: Head, ask: Ask) -> ContentRange:
         raise _mismatch("The provider does not say which part of the file it sends")
     if length is not None and length != held.last - held.first + 1:
         raise _mismatch("The provider's length is not that of the part it sends")
-    if not _fits(held.first, held.last, held.size, ask.part):
+    if not _fits(held.first, held.last, held.size, wish.part):
         raise _mismatch("The provider sends another part of the file than the one asked for")
     return held
 
@@ -167,7 +167,7 @@ def _length(headers: Mapping[str, str]) -> int | None:
     return int(text) if _LENGTH.fullmatch(text) and "Transfer-Encoding" not in headers else None
 
 
-def learnt(head: Head, held: ContentRange, ask: Ask, before: About | None, url: str) -> About:
+def learnt(head: Head, held: ContentRange, wish: Wish, before: About | None, url: str) -> About:
     """What a head tells, completed with what was known of the same file ``before``."""
     about = About(
         size=held.size,
@@ -183,7 +183,7 @@ def learnt(head: Head, held: ContentRange, ask: Ask, before: About | None, url: 
     return replace(
         about,
         size=same.size if same is not None and is_proven and about.size is None else about.size,
-        accepts_ranges=_accepts_ranges(head, held, ask, same),
+        accepts_ranges=_accepts_ranges(head, held, wish, same),
         container=container,
         content_type=_media_type(head.content_type, container, url),
     )
@@ -193,11 +193,11 @@ def _field(form: re.Pattern[str], value: str | None) -> str | None:
     return value if value is not None and form.fullmatch(value) else None
 
 
-def _accepts_ranges(head: Head, held: ContentRange, ask: Ask, before: About | None) -> bool:
+def _accepts_ranges(head: Head, held: ContentRange, wish: Wish, before: About | None) -> bool:
     if head.status == 206:
         return True
     said = head.headers.get("Accept-Ranges", "").strip().lower()
-    if said == "none" or (ask.part is not None and ask.if_range is None):
+    if said == "none" or (wish.part is not None and wish.if_range is None):
         return False
     return said == "bytes" or (held.size is not None if before is None else before.accepts_ranges)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from m3u_proxy.errors import Closed, UpstreamError
 from m3u_proxy.ffmpeg.hls import uncut
-from m3u_proxy.pool.about import About, Ask, Reply, extent, judged, learnt
+from m3u_proxy.pool.about import About, Reply, Wish, extent, judged, learnt
 from m3u_proxy.pool.line import Line, Meter
 from m3u_proxy.upstream.ranges import ContentRange, Single
 
@@ -88,22 +88,22 @@ class Position:
         self._busy = asyncio.Lock()
         self._scope: asyncio.Timeout | None = None
 
-    async def ask(self, ask: Ask, before: About | None, url: str, *, keep: bool = False) -> Got:
+    async def ask(self, wish: Wish, before: About | None, url: str, *, keep: bool = False) -> Got:
         """Open the connection, or ``keep`` the one that was begun. The first bytes of a file are judged.
 
         Raises UpstreamError or Closed; ``aclose()`` or another ``ask()`` must follow.
         """
         async with self._working():
-            head = await self._line.open(ask.fields, keep=keep)
-            held = extent(head, ask)
-            about = learnt(head, held, ask, before, url)
+            head = await self._line.open(wish.fields, keep=keep)
+            held = extent(head, wish)
+            about = learnt(head, held, wish, before, url)
             self._next, self._last = held.first or 0, held.last
             await self._look()
             if self._next == 0:
                 is_whole = held.size == len(self._held) or self._is_all()
                 about = judged(about, head, self._held, url, is_whole=is_whole)
             self._about = about
-            return Got(about, held, head.status == 206 and ask.part is not None)
+            return Got(about, held, head.status == 206 and wish.part is not None)
 
     async def _look(self) -> None:
         """Hold the first bytes; as many as the judgement needs if they are the first of the file."""
@@ -208,11 +208,11 @@ class Position:
     async def _reopen(self) -> None:
         """Ask for the rest. Raises UpstreamError, ``protocol`` if what comes is not the rest of this file."""
         about = self._about
-        ask = Ask(Single(self._next, self._last), about.validator)
+        wish = Wish(Single(self._next, self._last), about.validator)
         self._since = 0
-        head = await self._line.open(ask.fields)
-        held = extent(head, ask)
-        is_other = about.differs(learnt(head, held, ask, None, ""))
+        head = await self._line.open(wish.fields)
+        held = extent(head, wish)
+        is_other = about.differs(learnt(head, held, wish, None, ""))
         is_unchecked = about.validator is None and held.size is None
         if head.status != 206 or is_other or is_unchecked:
             raise UpstreamError(

@@ -13,9 +13,9 @@ from m3u_proxy.errors import Closed, Unavailable, UpstreamError
 from m3u_proxy.model import Kind
 from m3u_proxy.pool.about import (
     About,
-    Ask,
     RangeNotSatisfiable,
     Reply,
+    Wish,
     extent,
     foreseen,
     judged,
@@ -80,9 +80,9 @@ class Vod:
 
     def note(self, begun: Begun) -> None:
         """Learn from a source that was begun without a Range. Raises UpstreamError if it holds no file."""
-        ask = Ask(None)
-        held = extent(begun.head, ask)
-        about = learnt(begun.head, held, ask, self.about, self._url)
+        wish = Wish(None)
+        held = extent(begun.head, wish)
+        about = learnt(begun.head, held, wish, self.about, self._url)
         is_whole = held.size == len(begun.prefix)
         self.about = judged(about, begun.head, begun.prefix, self._url, is_whole=is_whole)
 
@@ -116,11 +116,11 @@ class Vod:
     ) -> None:
         part = parse_single(wanted)
         is_from_start = part is None or part.first == 0
-        ask = Ask.of(wanted, if_range, self.about)
+        wish = Wish.of(wanted, if_range, self.about)
         keep = has_begun and is_from_start
-        got = await self._ask(position, Ask(None) if keep else ask, keep=keep)
+        got = await self._ask(position, Wish(None) if keep else wish, keep=keep)
         if got.is_part and if_range is not None and got.about.confirms(if_range) is False:
-            got = await self._ask(position, Ask(None))  # the provider does not know If-Range
+            got = await self._ask(position, Wish(None))  # the provider does not know If-Range
         is_cut = got.is_part or (keep and _may_be_cut(got, if_range))
         held = got.held
         if is_cut and part is not None and part.first is not None and part.last is not None:
@@ -128,11 +128,11 @@ class Vod:
             held = held._replace(last=min(held.last, part.last))
         position.begin(reply(got.about, held, is_part=is_cut and part is not None), held.last)
 
-    async def _ask(self, position: Position, ask: Ask, *, keep: bool = False) -> Got:
+    async def _ask(self, position: Position, wish: Wish, *, keep: bool = False) -> Got:
         if self._closed:
             raise Closed("The stream was stopped", reason="closed")
         try:
-            got = await position.ask(ask, self.about, self._url, keep=keep)
+            got = await position.ask(wish, self.about, self._url, keep=keep)
         except RangeRefused as refused:
             size = refused.content_range.size if refused.content_range else None
             if self.about is not None and size != self.about.size:
@@ -169,7 +169,7 @@ class Vod:
         position = self._position()
         self._free.clear()
         try:
-            return (await self._ask(position, Ask.of(_ALL, None, None))).about
+            return (await self._ask(position, Wish.of(_ALL, None, None))).about
         except RangeNotSatisfiable as error:
             raise UpstreamError("not_media", "The provider's file is empty", status=416) from error
         finally:

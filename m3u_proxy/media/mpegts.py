@@ -230,6 +230,23 @@ def _run_end(data: bytes, at: int) -> int:
     return at
 
 
+def without(data: bytes, pids: Collection[int]) -> bytes:
+    """Whole packets of ``data``, but for those of ``pids``."""
+    return b"".join(
+        data[at : at + PACKET]
+        for at in range(0, len(data), PACKET)
+        if ((data[at + 1] & 0x1F) << 8 | data[at + 2]) not in pids
+    )
+
+
+def first_of(data: bytes, pid: int) -> int:
+    """Offset of the first packet of ``pid``; the length of ``data`` if there is none."""
+    for at in range(0, len(data), PACKET):
+        if (data[at + 1] & 0x1F) << 8 | data[at + 2] == pid:
+            return at
+    return len(data)
+
+
 def discontinuity(counters: Mapping[int, int]) -> bytes:
     """One packet per PID that announces a break in its continuity counter and time base (§2.4.3.5).
 

@@ -5,7 +5,18 @@ Each connection begins where a picture can start; where it follows an earlier on
 
 from __future__ import annotations
 
-from m3u_proxy.media.mpegts import Batch, Point, Programme, Scanner, counters_at, discontinuity
+from collections.abc import Callable, Collection
+
+from m3u_proxy.media.mpegts import (
+    Batch,
+    Point,
+    Programme,
+    Scanner,
+    counters_at,
+    discontinuity,
+    first_of,
+    without,
+)
 from m3u_proxy.media.psi import PAT_PID
 
 KEYFRAME_PATIENCE = 3.0
@@ -21,13 +32,17 @@ DVB_PIDS = (0x10, 0x11, 0x12, 0x14)
 class Gate:
     """Holds back a new connection until a picture can start, so that every timeline begins with one.
 
-    What comes before the first random-access point is dropped. After ``KEYFRAME_PATIENCE`` seconds or
-    ``HELD_LIMIT`` bytes without a point everything held is let through: such a source plays as it is.
+    What comes before the first random-access point is dropped; behind an earlier connection only its video
+    is, so that viewers do not wait for the sound as well. ``video`` gives the PIDs of that, once they are
+    known. After ``KEYFRAME_PATIENCE`` seconds or ``HELD_LIMIT`` bytes without a point everything held is let
+    through: such a source plays as it is.
     """
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, video: Callable[[], Collection[int] | None] | None = None) -> None:
         self._deadline = now + KEYFRAME_PATIENCE
         self._held = bytearray()
+        self._video = video
+        self._tables_out = False
         self.is_open = False
 
     def pass_(self, batch: Batch, now: float) -> Batch:
@@ -37,13 +52,27 @@ class Gate:
         if batch.points:
             self.is_open = True
             cut = batch.points[0].offset
-            points = tuple(Point(point.offset - cut, point.psi) for point in batch.points)
-            return Batch(batch.data[cut:], points)
+            self._held += batch.data[:cut]
+            sound = self._sound()
+            points = tuple(Point(point.offset - cut + len(sound), point.psi) for point in batch.points)
+            return Batch(sound + batch.data[cut:], points)
         self._held += batch.data
         if now < self._deadline and len(self._held) < HELD_LIMIT:
-            return Batch(b"", ())
+            return Batch(self._sound(), ())
         self.is_open = True
         return Batch(bytes(self._held), ())
+
+    def _sound(self) -> bytes:
+        """What is held without the video, from the first table on; nothing while that cannot be told."""
+        video = self._video() if self._video is not None else None
+        if video is None:
+            return b""
+        data = without(bytes(self._held), video)
+        if not self._tables_out:
+            data = data[first_of(data, PAT_PID) :]
+        self._tables_out |= bool(data)
+        self._held.clear()
+        return data
 
 
 class Intake:
@@ -52,7 +81,7 @@ class Intake:
     def __init__(self) -> None:
         self._scanner = Scanner()
         self._gate = Gate(0.0)
-        self._began = False
+        self._began = self._joined = False
         self._unflagged: set[int] = set()
         self._flag_until = 0.0
 
@@ -64,20 +93,26 @@ class Intake:
     def connect(self, now: float) -> None:
         """A new connection follows."""
         self._scanner.reset()
-        self._gate = Gate(now)
+        self._gate = Gate(now, self._video if self._began else None)
+        self._joined = False
 
     def feed(self, piece: bytes, now: float) -> Batch:
         """Whole packets that may go on to viewers, possibly none. Raises ``NotMedia``."""
-        was_open = self._gate.is_open
         batch = self._gate.pass_(self._scanner.feed(piece), now)
         if not batch.data:
             return batch
-        if not was_open:
+        if not self._joined:
             batch = self._seam(batch, now)
-            self._began = True
+            self._began = self._joined = True
         elif self._unflagged:
             batch = _prepend(self._flags(batch.data, now), batch)
         return batch
+
+    def _video(self) -> Collection[int] | None:
+        """PIDs of the video, once the tables have come; ``None`` before, and where there is no video."""
+        programme = self._scanner.programme
+        pids = [one.pid for one in programme.streams if one.kind == "video"] if programme else []
+        return pids or None
 
     def tables(self) -> tuple[bytes, tuple[int, ...]]:
         """PAT and PMT in force, and the PIDs of the programme."""
@@ -90,7 +125,8 @@ class Intake:
     def _seam(self, batch: Batch, now: float) -> Batch:
         """Put the tables in front; where an earlier connection was played before, flag the break as well."""
         _, pids = self.tables()
-        psi = batch.points[0].psi if batch.points else b""  # without a point the data holds its own tables
+        is_at_point = bool(batch.points) and batch.points[0].offset == 0
+        psi = batch.points[0].psi if is_at_point else b""  # otherwise the data holds its own tables
         self._unflagged = set(pids) if self._began else set()
         self._flag_until = now + FLAG_PATIENCE
         return _prepend(self._flags(psi + batch.data, now) + psi, batch)

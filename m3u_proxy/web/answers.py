@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import TypeVar
 
 from aiohttp import web
 
-from m3u_proxy.errors import Closed, Unavailable
+from m3u_proxy.errors import Closed, Unavailable, UpstreamError
 from m3u_proxy.pool.outlet import Outlet
 from m3u_proxy.pool.sinks import SocketSink
 from m3u_proxy.pool.viewers import Viewer
@@ -26,6 +27,17 @@ async def joined(ready: Awaitable[T], limit: float, detail: str) -> T:
             return await ready
     except TimeoutError:
         raise Unavailable(detail, reason="join_wait") from None
+
+
+@contextmanager
+def waiting(viewer: Viewer) -> Iterator[None]:
+    """While a player of HLS waits for us: whoever was asked for something does not count as silent."""
+    viewer.busy += 1
+    try:
+        yield
+    finally:
+        viewer.busy -= 1
+        viewer.seen_at = monotonic()
 
 
 def redirect(request: web.Request, path: str) -> web.Response:
@@ -81,7 +93,11 @@ async def send_pieces(
     viewer: Viewer,
     pieces: AsyncIterator[bytes | memoryview],
 ) -> None:
-    """A body that is still on its way: what is there now, and the rest as it arrives."""
+    """A body that is still on its way: what is there now, and the rest as it arrives.
+
+    One that ends before its announced end is broken off: the player would wait for the rest.
+    """
+    missing = response.content_length or 0
     with context.audience.sending(viewer):
         finish(request, response)
         await response.prepare(request)
@@ -89,5 +105,8 @@ async def send_pieces(
             async for piece in pieces:
                 await response.write(piece)
                 viewer.base_bytes += len(piece)
+                missing -= len(piece)
+            if missing > 0:
+                raise UpstreamError("short", "The body ended before its announced end")
             await response.write_eof()
     viewer.segments += 1

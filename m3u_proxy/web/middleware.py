@@ -117,8 +117,6 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.writer.output_size > 0:  # a body that broke off must not look complete
             raise ConnectionError("the answer has begun")
         finish(request, response)
-        if "Upgrade" in request.headers:  # declined, and after it the connection is not read as HTTP again
-            response.force_close()
     return response
 
 
@@ -157,6 +155,8 @@ def finish(request: web.BaseRequest, response: web.StreamResponse) -> None:
             headers.setdefault(name, value)
         if response.status >= 400:
             headers.update(NO_STORE)
+    if "Upgrade" in request.headers:  # declined, and after it the connection is not read as HTTP again
+        response.force_close()
 
 
 def authorize(request: web.Request) -> None:

@@ -12,7 +12,7 @@ from m3u_proxy.model import Client
 from m3u_proxy.pool.listing import Page
 from m3u_proxy.pool.passthrough import Passthrough
 from m3u_proxy.pool.supply import Supply
-from m3u_proxy.web.answers import joined, redirect
+from m3u_proxy.web.answers import joined, redirect, waiting
 from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.identity import identify
 from m3u_proxy.web.middleware import NO_STORE
@@ -40,7 +40,8 @@ async def playlist(request: web.Request) -> web.StreamResponse:
     thing, viewer = context.audience.poll(stream_id, client)
     warm, joins = thing.is_warm, not viewer.bytes_served
     try:
-        page = await joined(_page(thing, name), context.config.join_wait, _NOTHING_YET)
+        with waiting(viewer):
+            page = await joined(_page(thing, name), context.config.join_wait, _NOTHING_YET)
     except ProxyError:
         if thing.error is not None:  # one that is only slow keeps its viewer, who will ask again
             context.audience.leave(viewer, thing.error.reason)
@@ -69,6 +70,8 @@ async def _foreseen(context: Context, client: Client, name: str | None) -> web.R
     source = context.audience.playlists(client.stream_id)
     page: HlsWriter | Page | None = source if isinstance(source, HlsWriter) and source.is_warm else None
     if isinstance(source, Passthrough):
+        if name is not None:
+            source.resource(name)  # or it has expired
         page = source.known_page(name)
     return _response(context, page, client)
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import re
+import sys
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from aiohttp import web
 
-from m3u_proxy.errors import NotFound
+from m3u_proxy.errors import NotFound, UpstreamError
 from m3u_proxy.ffmpeg.hls import HlsWriter
 from m3u_proxy.media.playlist import Role
-from m3u_proxy.media.sniff import ADTS, FRAGMENT, MP4, MPEGTS, WEBVTT, sniff
+from m3u_proxy.media.sniff import ADTS, FRAGMENT, MP4, MPEGTS, PLAYLIST, WEBVTT, sniff
 from m3u_proxy.pool.download import Download
 from m3u_proxy.pool.downloads import Part, checked
 from m3u_proxy.pool.passthrough import Passthrough
 from m3u_proxy.pool.resources import Resource
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.pool.viewers import Viewer
-from m3u_proxy.upstream.ranges import Slice, Unsatisfiable, parse_content_range, parse_range
-from m3u_proxy.web.answers import joined, send, send_pieces
+from m3u_proxy.upstream.ranges import Slice, Unsatisfiable, parse_content_range, parse_range, parse_single
+from m3u_proxy.web.answers import joined, send, send_pieces, waiting
 from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.identity import identify
 
@@ -38,7 +38,6 @@ SEGMENT_TYPES = {
 _TOLD_BY_BYTES = (MPEGTS, MP4, FRAGMENT, ADTS, WEBVTT)
 _WRITTEN = {"Cache-Control": "public, max-age=60, immutable"}
 _FETCHED = {"Cache-Control": "no-cache"}
-_RANGE = re.compile(r"bytes=(\d{1,19})-(\d{0,19})$")
 
 
 async def segment(request: web.Request) -> web.StreamResponse:
@@ -112,14 +111,21 @@ def _foreseen(context: Context, request: web.Request, label: str) -> web.StreamR
     """Answer to HEAD: with a length if the segment is in memory; nobody is asked for it."""
     source = context.audience.playlists(request.match_info["id"])
     if not isinstance(source, Passthrough):
-        return web.StreamResponse(headers=_FETCHED)
-    resource = source.resource(label)
+        suffix = PurePosixPath(request.query["t"]).suffix  # honest: the label that was read covers it
+        return _unmeasured(suffix)
+    resource = _resource(source, label)
     listed = _listed(request, resource)
     download = source.downloads.find(resource, listed)
+    if download is not None and download.error is not None:
+        raise download.error.again()
     if download is None or not download.received:
-        content_type = SEGMENT_TYPES.get(resource.suffix, UNKNOWN_TYPE)
-        return web.StreamResponse(headers={"Content-Type": content_type, **_FETCHED})
+        return _unmeasured(resource.suffix)
     return _cut_of(request, resource, listed, download).response
+
+
+def _unmeasured(suffix: str) -> web.StreamResponse:
+    """The head of a segment of which only the name is known."""
+    return web.StreamResponse(headers={"Content-Type": SEGMENT_TYPES.get(suffix, UNKNOWN_TYPE), **_FETCHED})
 
 
 async def _fetched(context: Context, request: web.Request, label: str) -> web.StreamResponse:
@@ -132,15 +138,16 @@ async def _fetched(context: Context, request: web.Request, label: str) -> web.St
         inner = await thing.settled()
         if not isinstance(inner, Passthrough):
             raise NotFound("Segment expired")
-        resource = inner.resource(label)
+        resource = _resource(inner, label)
         listed = _listed(request, resource)
         download = inner.downloads.fetch(resource, listed)
         await checked(resource, download)
         return resource, listed, download
 
-    resource, listed, download = await joined(
-        attach(), context.config.join_wait, "The segment does not arrive"
-    )
+    with waiting(viewer):
+        resource, listed, download = await joined(
+            attach(), context.config.join_wait, "The segment does not arrive"
+        )
     cut = _cut_of(request, resource, listed, download)
     body = download.body
     if not cut.has_body:
@@ -153,40 +160,72 @@ async def _fetched(context: Context, request: web.Request, label: str) -> web.St
     return cut.response
 
 
+def _resource(source: Passthrough, label: str) -> Resource:
+    """What a token names; not a playlist, which would be given out as the provider wrote it."""
+    resource = source.resource(label)
+    if resource.role is Role.PLAYLIST:
+        raise NotFound("Not a segment")
+    return resource
+
+
 def _listed(request: web.Request, resource: Resource) -> Part | None:
-    """The byte range that a playlist named and this request is about, if it is about one."""
-    match = _RANGE.match(request.headers.get("Range", "")) if resource.ranges else None
-    if match is None:
+    """The byte range that a playlist named and this request is about, if it is about one.
+
+    Of several in which it begins, that which holds most of it, and then the shortest.
+    """
+    asked = parse_single(request.headers.get("Range")) if resource.ranges else None
+    if asked is None or asked.first is None:
         return None
-    first = int(match[1])
+    first, last = asked.first, sys.maxsize if asked.last is None else asked.last
+    if (first, last) in resource.ranges:
+        return first, last
     holding = [part for part in resource.ranges if part[0] <= first <= part[1]]
-    return max(holding, key=lambda part: part[0]) if holding else None
+    return max(holding, key=lambda part: (min(part[1], last), part[0], -part[1]), default=None)
 
 
 def _cut_of(request: web.Request, resource: Resource, listed: Part | None, download: Download) -> Cut:
     headers = {"Content-Type": _type_of(resource, download), **_FETCHED}
     if listed is None:
         return _cut(request, download.length, headers)
-    match = _RANGE.match(request.headers["Range"])
-    assert match is not None
-    first, last = int(match[1]), min(int(match[2] or listed[1]), listed[1])
-    head = download.head
-    assert head is not None
-    held = parse_content_range(head.headers.get("Content-Range", "")) if head.status == 206 else None
-    start = held.first if held is not None and held.first is not None else 0  # not every provider gives parts
-    size = held.size if held is not None else download.length
-    headers |= {
-        "Accept-Ranges": "bytes",
-        "Content-Range": f"bytes {first}-{last}/{'*' if size is None else size}",
-    }
+    asked = parse_single(request.headers.get("Range"))
+    assert asked is not None
+    assert asked.first is not None
+    start, end, size = _extent(listed, download)
+    first, last = asked.first, min(listed[1], end, listed[1] if asked.last is None else asked.last)
+    total = "*" if size is None else size
+    if first > last:
+        return Cut(web.Response(status=416, headers={"Content-Range": f"bytes */{total}"}))
+    if first < start:
+        raise UpstreamError("protocol", "The provider sent another part than it was asked for")
+    headers |= {"Accept-Ranges": "bytes", "Content-Range": f"bytes {first}-{last}/{total}"}
     response = web.StreamResponse(status=206, headers=headers)
     response.content_length = last - first + 1
     return Cut(response, first - start, last - start)
 
 
+def _extent(listed: Part, download: Download) -> tuple[int, int, int | None]:
+    """Where a body that was asked for as a part begins and ends in the whole, and the size of that.
+
+    Not every provider gives parts, some give less than was asked for, and some do not say which.
+    """
+    head = download.head
+    assert head is not None
+    start, end, size = 0, sys.maxsize, download.length
+    if head.status == 206:
+        held = parse_content_range(head.headers.get("Content-Range", ""))
+        start, end, size = *listed, None
+        if held is not None and held.first is not None and held.last is not None:
+            start, end, size = held.first, held.last, held.size
+    if download.length is not None:
+        end = min(end, start + download.length - 1)
+    return start, end, size
+
+
 def _type_of(resource: Resource, download: Download) -> str:
     """What its first bytes show; where they show nothing, encrypted for one, what its name says."""
     container = sniff(download.prefix) if resource.role not in (Role.KEY, Role.DATA) else None
+    if container is PLAYLIST:
+        raise UpstreamError("not_media", "The source sent a playlist instead of a segment")
     if container in _TOLD_BY_BYTES and container is not None:
         return container.content_type
     return SEGMENT_TYPES.get(resource.suffix, UNKNOWN_TYPE)

@@ -66,6 +66,17 @@ class Forged(ProxyError):
         super().__init__(detail, reason="forged")
 
 
+class NotPossible(ProxyError):
+    """What was asked for makes no sense for this stream: a failover where there is no other source."""
+
+
+class Unusable(ProxyError):
+    """None of the other sources can be used now."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, reason="no_failover_available")
+
+
 class Unavailable(ProxyError):
     """Not now: a limit is reached, nothing is ready yet, the disk is full, FFmpeg is missing."""
 
@@ -84,8 +95,8 @@ class UpstreamError(ProxyError):
     """One attempt to read a source has failed.
 
     ``reason`` is one of: refused, dns, tls, connect_timeout, first_byte_timeout, stall, reset, eof, short,
-    protocol, redirects, blocked, not_media, too_large, http_404, http_416, http_4xx, http_429, http_5xx; of an
-    FFmpeg that is read like a source also those of its run, and ``completed``.
+    protocol, redirects, blocked, not_media, too_large, low_bitrate, http_404, http_416, http_4xx, http_429,
+    http_5xx; of an FFmpeg that is read like a source also those of its run, and ``completed``.
     ``status`` is the provider's HTTP status where one was received.
     """
 

@@ -23,6 +23,7 @@ class EventType(StrEnum):
     STREAM_STARTED = "stream_started"
     STREAM_STOPPED = "stream_stopped"
     STREAM_FAILED = "stream_failed"
+    FAILOVER_TRIGGERED = "failover_triggered"
     CLIENT_CONNECTED = "client_connected"
     CLIENT_DISCONNECTED = "client_disconnected"
 

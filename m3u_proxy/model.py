@@ -196,6 +196,17 @@ class RunSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceSnapshot:
+    """Which of its sources a stream reads now."""
+
+    url: str
+    index: int
+    """0 is the primary, n the n-th failover."""
+    attempts: int
+    """Failovers so far."""
+
+
+@dataclass(frozen=True, slots=True)
 class StreamSnapshot:
     """A definition, its counters and, while it runs, what runs."""
 
@@ -208,5 +219,7 @@ class StreamSnapshot:
     errors: int
     last_access: datetime
     run: RunSnapshot | None
+    source: SourceSnapshot | None
+    """``None`` while nothing reads it."""
     failure: ProxyError | None
     """Why it failed a short while ago, if it did and has not run well since."""

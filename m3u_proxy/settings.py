@@ -110,6 +110,7 @@ class Streams(BaseModel):
     stream_retry_delay: Seconds = env(1, "Between two tries, and never less than the pace allows")
     stream_retry_exponential_backoff: Flag = env(False, "Wait 1.5 times longer after each try")
     stream_total_timeout: Period = env(30, "Longest time spent on one failure")
+    filler: Period = env(30, "How long viewers are kept while no source gives anything")
     max_failover_attempts: Count = env(0, "Spares to try per failure; 0 is all")
     use_sticky_session: Flag = env(False, "Stay on the host that a redirect led to")
     connection_idle_alert_threshold: Seconds = env(600, "Idle time of a connection that is worth a warning")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import random
 from secrets import token_bytes
 
 from m3u_proxy.events import Bus
@@ -20,6 +21,10 @@ from m3u_proxy.pool.workshop import Parts
 from m3u_proxy.settings import Settings
 from m3u_proxy.upstream.address import Judge
 from m3u_proxy.upstream.ask import Ask
+from m3u_proxy.upstream.failover import FailoverLimits
+from m3u_proxy.upstream.headers import request_headers
+from m3u_proxy.upstream.pacing import Pacer
+from m3u_proxy.upstream.resolver import FailoverResolver
 from m3u_proxy.upstream.source import HttpSource, Limits
 
 QUEUE_UNIT = 32 * 1024
@@ -42,7 +47,7 @@ def audience(
         relay_limits=RelayLimits(
             ring=settings.relay_buffer_size,
             queue=min(QUEUE, settings.change_buffer_chunks * QUEUE_UNIT),
-            reconnect=settings.stream_total_timeout,
+            filler=settings.filler,
         ),
         vod_limits=VodLimits(resume=settings.stream_total_timeout),
         budget=budget,
@@ -50,6 +55,16 @@ def audience(
         memory=Memory(token_bytes(32)),
         grants=grants,
         prefetch=settings.hls_prefetch,
+        failover_limits=FailoverLimits(
+            max_attempts=settings.max_failover_attempts,
+            retries=settings.stream_retry_attempts,
+            retry_delay=settings.stream_retry_delay,
+            exponential=settings.stream_retry_exponential_backoff,
+            budget=settings.stream_total_timeout,
+        ),
+        pacer=Pacer(random),
+        request_headers=request_headers,
+        ask_resolver=FailoverResolver(judge, tls_verify=settings.upstream_tls_verify).ask,
     )
     pool = Pool(
         parts,

@@ -129,6 +129,7 @@ class _Snapshot(Collector):
         yield _counter(
             "playlist_lines_dropped", "Lines left out that could carry an address", tally.dropped_lines
         )
+        yield _counters("failovers", "Other sources that took over", "reason", tally.failovers)
         yield _counter("reconnects", "Sources opened again after a loss", tally.reconnects)
         yield _counter("viewer_skips", "Jumps of viewers that were too slow", tally.skips)
         yield _counters("viewer_disconnects", "Viewers that left", "reason", tally.left)

@@ -14,10 +14,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
 
-from m3u_proxy.errors import ProxyError, Unavailable
+from m3u_proxy.errors import NotPossible, ProxyError, Unavailable, Unusable
 from m3u_proxy.events import Bus, EventType
 from m3u_proxy.ffmpeg.hls import HlsWriter
-from m3u_proxy.model import Client, Kind, Stream, StreamSnapshot
+from m3u_proxy.model import Client, Kind, SourceSnapshot, Stream, StreamSnapshot
+from m3u_proxy.pool.attempts import Switch
 from m3u_proxy.pool.catalog import Catalog, Record
 from m3u_proxy.pool.entry import Entry
 from m3u_proxy.pool.outlet import PeerWatch
@@ -27,6 +28,7 @@ from m3u_proxy.pool.relay import Relay
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.pool.viewers import Viewer, ViewerTable
 from m3u_proxy.pool.vod import About
+from m3u_proxy.upstream.failover import Failover
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class Audience:
         self._quiet = asyncio.Event()
         self._quiet.set()
         pool.on_failure = self._on_failure
+        pool.on_switch = self._on_switch
 
     def define(self, stream: Stream) -> Stream:
         """Add or renew a definition; contacts nobody. Answers the definition in force."""
@@ -248,6 +251,35 @@ class Audience:
                     reason=error.reason,
                 )
 
+    def _on_switch(self, stream_ids: Collection[str], switch: Switch) -> None:
+        for stream_id in stream_ids:
+            record = self.catalog.get(stream_id)
+            if record is not None:
+                log.warning(
+                    "failover to source %d: %s", switch.index, switch.reason, extra={"stream": stream_id}
+                )
+                self._emit(
+                    EventType.FAILOVER_TRIGGERED,
+                    record,
+                    old_url=switch.old_url,
+                    new_url=switch.new_url,
+                    failover_index=switch.index,
+                    attempt_number=switch.attempts,
+                    reason=switch.reason,
+                    client_count=self.viewers.count(stream_id),
+                )
+
+    async def fail_over(self, stream_id: str) -> Failover:
+        """Take another source now; every viewer stays. Raises NotFound, NotPossible, Unusable."""
+        stream = self.catalog.find(stream_id).stream
+        if not stream.failover_urls and stream.failover_resolver_url is None:
+            raise NotPossible("No failover is configured for this stream", reason="no_failover")
+        supply = self.pool.supply(stream)
+        if supply is None:
+            raise Unusable("The stream is not running")
+        await supply.workshop.attempts.switch()
+        return supply.workshop.attempts.failover
+
     def sweep(self, now: float) -> None:
         """Everything whose time is up. No ``await`` in here."""
         for viewer in self.viewers.silent(now, self._patience, self._hls_patience):
@@ -318,5 +350,14 @@ class Audience:
             errors=record.errors,
             last_access=max([record.last_access, *(viewer.last_access for viewer in viewers)]),
             run=entry.thing.snapshot() if entry else None,
+            source=_source(self.pool.supply(stream)),
             failure=self.pool.refusal(stream),
         )
+
+
+def _source(supply: Supply | None) -> SourceSnapshot | None:
+    """Which of its sources a stream reads now."""
+    if supply is None:
+        return None
+    failover = supply.workshop.attempts.failover
+    return SourceSnapshot(failover.url, failover.index, failover.attempts)

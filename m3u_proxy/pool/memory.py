@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from m3u_proxy.media.timeline import Mark
 from m3u_proxy.model import Kind, StreamKey
 from m3u_proxy.pool.about import About
+from m3u_proxy.pool.history import History
 from m3u_proxy.pool.resources import Resources
 
 LIMIT = 5000
@@ -25,6 +26,8 @@ class Trace:
     """Of a file."""
     resources: Resources | None = None
     """What its playlists named: a player may come back to a film after a pause."""
+    history: History = field(default_factory=History)
+    """What happened to its source."""
     mark: Mark | None = None
     """Where its own playlist has to go on: a media sequence never goes back."""
 

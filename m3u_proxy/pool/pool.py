@@ -16,7 +16,10 @@ from m3u_proxy.errors import ProxyError, Unavailable, UpstreamError
 from m3u_proxy.ffmpeg.hls import HlsWriter
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.model import Kind, RunSnapshot, Stream, StreamKey, guess_kind
+from m3u_proxy.pool.attempts import Switch
 from m3u_proxy.pool.entry import Entry, Running
+from m3u_proxy.pool.history import Moment
+from m3u_proxy.pool.respawns import Respawns
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.pool.vod import About
 from m3u_proxy.pool.workshop import Parts, Workshop
@@ -55,6 +58,8 @@ class Pool:
         self._refusals: dict[StreamKey, Refusal] = {}
         self.on_failure: Callable[[Collection[str], ProxyError], None] = lambda _, __: None
         """Told the ids of the streams that used a thing which failed, and why it did."""
+        self.on_switch: Callable[[Collection[str], Switch], None] = lambda _, __: None
+        """Told the ids of the streams whose source was replaced by another."""
 
     def kind(self, stream: Stream) -> Kind:
         """What a stream yields: as its source has shown, or as its URL looks if that was never asked."""
@@ -95,7 +100,11 @@ class Pool:
         feed = upstream.thing
         assert isinstance(feed, Supply)
         if stream.kind is not Kind.TRANSCODE_HLS:
-            return self.parts.make_relay(stream.key, stream.kind, self._transcoder.pipe(stream, feed))
+            return self.parts.make_relay(
+                stream.key,
+                stream.kind,
+                Respawns(self._transcoder.pipe(stream, feed), self.parts.memory.of(stream.key).history),
+            )
         writer = self._transcoder.writer(stream, feed)
         trace = self.parts.memory.get(stream.key)
         if trace is not None and trace.mark is not None:
@@ -108,9 +117,33 @@ class Pool:
         return Supply(
             stream.origin.key,
             guess,
-            Workshop(self.parts, stream.origin),
+            Workshop(self.parts, stream, lambda switch: self._on_switch(stream.origin.key, switch)),
             strict=stream.strict_live_ts,
             is_seek=is_seek,
+        )
+
+    def _on_switch(self, key: StreamKey, switch: Switch) -> None:
+        entry = self._entries.get(key)
+        if entry is not None:
+            self.on_switch(self._watched_through(entry), switch)
+
+    def _watched_through(self, entry: Entry) -> set[str]:
+        """Ids of the streams that read from a source, directly or through FFmpeg."""
+        dependants = (one.streams for one in self._entries.values() if one.upstream is entry)
+        return entry.streams.union(*dependants)
+
+    def supply(self, stream: Stream) -> Supply | None:
+        """The source that a stream reads from, if it runs."""
+        entry = self._entries.get(stream.origin.key)
+        thing = entry.thing if entry is not None else None
+        return thing if isinstance(thing, Supply) else None
+
+    def history(self, stream: Stream) -> list[Moment]:
+        """What happened to a stream's source, and to the FFmpeg behind it, oldest first."""
+        traces = (self.parts.memory.get(key) for key in {stream.key, stream.origin.key})
+        return sorted(
+            (moment for trace in traces if trace for moment in trace.history.moments()),
+            key=lambda one: one.at,
         )
 
     def _start(self, thing: Running, upstream: Entry | None) -> Entry:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic
 
@@ -17,14 +17,14 @@ from m3u_proxy.ffmpeg.hls import uncut
 from m3u_proxy.ffmpeg.input import Input
 from m3u_proxy.media.mpegts import Batch, NotMedia, Point
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
+from m3u_proxy.pool.attempts import Succession, Switched
 from m3u_proxy.pool.fanout import Fanout
 from m3u_proxy.pool.intake import Intake
 from m3u_proxy.pool.outlet import Outlet
-from m3u_proxy.pool.rate import Rate
+from m3u_proxy.pool.rate import Floor, Rate
 from m3u_proxy.pool.ring import Ring
 from m3u_proxy.pool.sinks import PipeSink
 from m3u_proxy.pool.tally import Tally
-from m3u_proxy.upstream.failover import Attempts
 from m3u_proxy.upstream.source import Source
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,9 @@ SHORTEST_PULSE = 0.04
 LONGEST_PULSE = 0.2
 PULSE_PER_VIEWER = 0.0005
 """A chunk's age grows with the audience: few viewers get low latency, many get few and large writes."""
+FILL_EVERY = 0.5
+"""Seconds between two null packets while there is nothing to send."""
+NULL_PACKETS = b"\x47\x1f\xff\x10".ljust(188, b"\xff")  # ISO/IEC 13818-1 §2.4.3.3: PID 0x1FFF
 ADTS = 0x0F
 
 
@@ -44,7 +47,8 @@ class RelayLimits:
 
     ring: int = 16 * 1024 * 1024
     queue: int = 1024 * 1024
-    reconnect: float = 30.0
+    filler: float = 30.0
+    """How long viewers are kept while no source gives anything."""
 
 
 class Relay:
@@ -58,7 +62,7 @@ class Relay:
         self,
         key: StreamKey,
         kind: Kind,
-        open_source: Callable[[], Source],
+        succession: Succession,
         *,
         limits: RelayLimits,
         tally: Tally,
@@ -69,14 +73,17 @@ class Relay:
         self.error: ProxyError | None = None
         self.bytes_in = 0
         self.connected = False
-        self._open_source = open_source
+        self._succession = succession
         self._tally = tally
         self._intake = Intake()
         self._ring = Ring(limits.ring)
         self._edge = self._intake.tables()
         self._fanout = Fanout(self._ring, lambda: self._edge, queue=limits.queue, tally=tally)
-        self._attempts = Attempts(limits.reconnect)
+        self._filler_limit = limits.filler
+        self._fill_until = 0.0
+        self._filler: asyncio.TimerHandle | None = None
         self._rate = Rate()
+        self._floor = Floor()
         self._parts: list[bytes] = []
         self._points: list[Point] = []
         self._size = 0
@@ -136,13 +143,13 @@ class Relay:
             if after is not None:
                 await asyncio.wait([after])
             while True:
-                delay = await self._attempt()
-                await asyncio.sleep(delay)
+                await self._attempt(await self._succession.next())
         except Closed as error:
             self.error = error
         except ProxyError as error:
             self._fail(error)
         finally:
+            self._stop_filling()
             if self._flush_timer is not None:
                 self._flush_timer.cancel()
             if self.state is not State.FAILED:
@@ -152,28 +159,45 @@ class Relay:
             self._ready.set()
             self._begun.set()
 
-    async def _attempt(self) -> float:
-        """One connection from open to its end; seconds to wait before the next one."""
-        source = self._open_source()
+    async def _attempt(self, source: Source) -> None:
+        """One connection from open to its end; raises when there will be no other."""
         try:
-            await source.open()
-            self.connected = True
-            await self._read(source)
+            async with self._succession.reading():
+                await source.open()
+                self.connected = True
+                await self._read(source)
+        except Switched:
+            self._pause()
         except UpstreamError as error:
             if error.reason == "completed":
                 raise Closed(error.detail, reason=error.reason) from None
-            delay = self._attempts.failed(monotonic(), error.retry_after or 0.0 if error.status else 0.0)
-            self._tally.upstream_errors[error.reason] += 1
-            if delay is None:
-                raise
-            self._tally.reconnects += 1
-            log.warning("source lost: %s; next attempt in %.0f s", error.reason, delay, extra=self._who)
-            self._enter(State.RECONNECTING)
-            return delay
+            delay = self._succession.lost(error)
+            log.warning("source lost: %s; next attempt in %.1f s", error.detail, delay, extra=self._who)
+            self._pause()
         finally:
             self.connected = False
             await uncut(source.aclose())  # whoever comes next may open only what this has let go of
-        raise AssertionError("a source ends by raising")
+
+    def _pause(self) -> None:
+        """Until the next source gives something, players are kept with packets that say nothing."""
+        self._floor.restart()
+        self._enter(State.RECONNECTING)
+        if self._ring.next and self._filler is None:
+            self._fill_until = self._loop.time() + self._filler_limit
+            self._filler = self._loop.call_later(FILL_EVERY, self._fill)
+
+    def _fill(self) -> None:
+        self._filler = None
+        if self._loop.time() < self._fill_until:
+            self._filler = self._loop.call_later(FILL_EVERY, self._fill)
+            if not self._parts:
+                self._ring.append(NULL_PACKETS, [])
+                self._fanout.pulse()
+
+    def _stop_filling(self) -> None:
+        if self._filler is not None:
+            self._filler.cancel()
+            self._filler = None
 
     async def _read(self, source: Source) -> None:
         self._intake.connect(monotonic())
@@ -190,8 +214,11 @@ class Relay:
 
     def _take(self, batch: Batch, now: float) -> None:
         self._rate.mark(now, self.bytes_in)
+        if self._floor.is_below(now, self.bytes_in):
+            raise UpstreamError("low_bitrate", "The source gives far less than it used to")
         if batch.data:
-            self._attempts.alive(now)
+            self._succession.alive(now)
+            self._stop_filling()
             self._enter(State.LIVE)
             self._points.extend(Point(point.offset + self._size, point.psi) for point in batch.points)
             self._parts.append(batch.data)

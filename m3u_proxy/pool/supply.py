@@ -15,6 +15,8 @@ from m3u_proxy.ffmpeg.run import Tap
 from m3u_proxy.media.form import Answer, NotMedia, decide
 from m3u_proxy.media.sniff import PREFIX, sniff
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
+from m3u_proxy.pool.attempts import Switched
+from m3u_proxy.pool.history import Happening
 from m3u_proxy.pool.loopback import Reading, reading_of
 from m3u_proxy.pool.passthrough import Passthrough
 from m3u_proxy.pool.relay import Relay
@@ -44,7 +46,7 @@ class Supply:
         self.key = key
         self.inner: Inner | None = None
         self._guess = guess
-        self._workshop = workshop
+        self.workshop = workshop
         self._strict = strict
         self._is_seek = is_seek
         self._error: ProxyError | None = None
@@ -114,19 +116,11 @@ class Supply:
             self._settled.set()
             if self._state is not State.FAILED:
                 self._enter(State.CLOSED)
+            self.workshop.history.note(Happening.END, reason=self._error.reason)
 
     async def _begin(self) -> None:
-        source = self._workshop.open()
+        source, begun, kind = await self._first()
         try:
-            self._opening = True
-            try:
-                begun = await begin(source, _is_enough)
-                kind = self._judge(begun)
-            except UpstreamError as error:
-                self._workshop.parts.tally.upstream_errors[error.reason] += 1
-                raise
-            finally:
-                self._opening = False
             if kind is Kind.VOD:
                 await self._be_file(begun)
             elif kind is Kind.HLS:
@@ -135,6 +129,27 @@ class Supply:
                 await self._be_live(begun)
         finally:
             await uncut(source.aclose())
+
+    async def _first(self) -> tuple[Source, Begun, Kind]:
+        """The first source that gives something, and what that is; raises why none does."""
+        attempts = self.workshop.attempts
+        while True:
+            source = await attempts.next()
+            try:
+                async with attempts.reading():
+                    self._opening = True
+                    begun = await begin(source, _is_enough)
+                    kind = self._judge(begun)
+                self.workshop.history.note(Happening.CONNECTED, detail=kind, index=attempts.failover.index)
+                return source, begun, kind
+            except BaseException as error:
+                await uncut(source.aclose())
+                if isinstance(error, UpstreamError):
+                    attempts.lost(error)
+                elif not isinstance(error, Switched):
+                    raise
+            finally:
+                self._opening = False
 
     def _judge(self, begun: Begun) -> Kind:
         head = begun.head
@@ -151,13 +166,13 @@ class Supply:
             raise UpstreamError("not_media", f"The source sent no media but {error}") from None
 
     async def _be_live(self, begun: Begun) -> None:
-        first: list[Source] = [begun]
-        relay = self._workshop.relay(lambda: first.pop() if first else self._workshop.open())
+        self.workshop.attempts.adopt(begun)
+        relay = self.workshop.relay()
         self._settle(relay)
         await relay.run()
 
     async def _be_playlist(self, begun: Begun) -> None:
-        passthrough = self._workshop.passthrough()
+        passthrough = self.workshop.passthrough()
         self._settle(passthrough)
         try:
             await passthrough.run(begun)
@@ -166,7 +181,7 @@ class Supply:
 
     async def _be_file(self, begun: Begun | None) -> None:
         """Until cancelled: each viewer reads, and fails, for itself."""
-        vod = self._workshop.vod()
+        vod = self.workshop.vod()
         self._begun = begun
         if begun is not None:
             vod.note(begun)
@@ -183,7 +198,7 @@ class Supply:
             await asyncio.get_running_loop().create_future()
         finally:
             self._lose(vod, None)
-            self._workshop.keep(vod)
+            self.workshop.keep(vod)
             await uncut(vod.aclose())
 
     def take_begun(self) -> Begun | None:
@@ -215,10 +230,10 @@ class Supply:
             return self.inner.tap()
         assert self.inner is not None
         assert self._reading is not None
-        return self._workshop.parts.grants.issue(self.inner, self._reading, self.take_begun)
+        return self.workshop.parts.grants.issue(self.inner, self._reading, self.take_begun)
 
     def _lose(self, inner: Passthrough | Vod, error: ProxyError | None) -> None:
-        self._workshop.parts.grants.lose(inner, error.reason if error else "closed")
+        self.workshop.parts.grants.lose(inner, error.reason if error else "closed")
 
     # -- state ------------------------------------------------------------------------------------------
 

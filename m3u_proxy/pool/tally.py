@@ -19,6 +19,8 @@ class Tally:
     upstream_errors: Counter[str] = field(default_factory=Counter)
     """Attempts that failed, by reason."""
     reconnects: int = 0
+    failovers: Counter[str] = field(default_factory=Counter)
+    """Other sources that took over, by the reason why the one before was left."""
     fetches: Counter[str] = field(default_factory=Counter)
     """Playlists, segments and the like asked of HLS sources, by role."""
     segment_hits: int = 0

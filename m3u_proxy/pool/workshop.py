@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from m3u_proxy.model import Kind, Origin, StreamKey
+from m3u_proxy.model import Kind, Stream, StreamKey
+from m3u_proxy.pool.attempts import Attempts, Succession, Switch
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.listing import Settled
 from m3u_proxy.pool.loopback import Grants
@@ -14,8 +15,12 @@ from m3u_proxy.pool.passthrough import Passthrough
 from m3u_proxy.pool.relay import Relay, RelayLimits
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.pool.vod import Vod, VodLimits
+from m3u_proxy.upstream.address import Origin
 from m3u_proxy.upstream.ask import Ask
+from m3u_proxy.upstream.failover import AskResolver, Failover, FailoverLimits
+from m3u_proxy.upstream.pacing import Pacer
 from m3u_proxy.upstream.policy import AddressClass
+from m3u_proxy.upstream.resolver import Named
 from m3u_proxy.upstream.source import Source
 
 
@@ -32,28 +37,70 @@ class Parts:
     grants: Grants
     prefetch: bool
     """Fetch the newest segment of an HLS source before anybody asks."""
+    failover_limits: FailoverLimits
+    pacer: Pacer
+    request_headers: Callable[[str, str, Mapping[str, str]], Mapping[str, str]]
+    """Header fields for a URL: with which user agent, and the caller's own."""
+    ask_resolver: Callable[[str, AskResolver, Mapping[str, str]], Awaitable[Named | None]]
+    """Ask a failover resolver: its URL, the question, the stream's metadata."""
 
-    def make_relay(self, key: StreamKey, kind: Kind, open_source: Callable[[], Source]) -> Relay:
-        """A relay of whatever ``open_source`` opens."""
-        return Relay(key, kind, open_source, limits=self.relay_limits, tally=self.tally)
+    def make_relay(self, key: StreamKey, kind: Kind, succession: Succession) -> Relay:
+        """A relay of whatever ``succession`` opens."""
+        return Relay(key, kind, succession, limits=self.relay_limits, tally=self.tally)
 
 
 class Workshop:
-    """For one source."""
+    """For one source and the others that may take its place. ``on_switch`` is told when one does."""
 
-    def __init__(self, parts: Parts, origin: Origin) -> None:
+    def __init__(self, parts: Parts, stream: Stream, on_switch: Callable[[Switch], None]) -> None:
         self.parts = parts
-        self._key = origin.key
-        self._ask = Ask(origin.url, origin.headers)
+        self._key = stream.origin.key
+        self._stream = stream
+        self._named: dict[str, Origin] = {}
+        """Who named a URL that no editor did."""
+        self.history = parts.memory.of(self._key).history
+        self.attempts = Attempts(
+            Failover(
+                [stream.origin.url, *stream.failover_urls],
+                parts.failover_limits,
+                parts.pacer,
+                has_resolver=stream.failover_resolver_url is not None,
+            ),
+            lambda url: parts.open_source(self._ask_for(url)),
+            resolver=self._resolve,
+            history=self.history,
+            tally=parts.tally,
+            on_switch=on_switch,
+        )
+
+    @property
+    def _ask(self) -> Ask:
+        return self._ask_for(self.attempts.url)
+
+    def _ask_for(self, url: str) -> Ask:
+        stream = self._stream
+        headers = stream.origin.headers
+        if url != stream.origin.url:
+            headers = self.parts.request_headers(url, stream.user_agent, stream.headers)
+        return Ask(url, headers, self._named.get(url, "operator"))
+
+    async def _resolve(self, question: AskResolver) -> str | None:
+        stream = self._stream
+        assert stream.failover_resolver_url is not None
+        named = await self.parts.ask_resolver(stream.failover_resolver_url, question, stream.metadata)
+        if named is None:
+            return None
+        self._named[named.url] = named.named_by
+        return named.url
 
     def open(self) -> Source:
-        """The source itself, not yet asked."""
+        """The source in use, not yet asked."""
         return self.parts.open_source(self._ask)
 
-    def relay(self, open_source: Callable[[], Source]) -> Relay:
+    def relay(self) -> Relay:
         """For a live stream."""
         self._remember(Kind.LIVE)
-        return self.parts.make_relay(self._key, Kind.LIVE, open_source)
+        return self.parts.make_relay(self._key, Kind.LIVE, self.attempts)
 
     def passthrough(self) -> Passthrough:
         """For a playlist."""

@@ -13,7 +13,15 @@ from m3u_proxy.ffmpeg.profiles import DEFAULT_VARIABLES, PROFILES, template_of
 from m3u_proxy.model import Origin, Stream, Transcode, plain_id, transcode_id
 from m3u_proxy.web.body import read_model
 from m3u_proxy.web.context import CONTEXT, Context
-from m3u_proxy.web.schema import StreamRequest, TranscodeRequest, client_json, created, stream_json
+from m3u_proxy.web.schema import (
+    STREAM_TYPES,
+    StreamRequest,
+    TranscodeRequest,
+    client_json,
+    created,
+    moment_json,
+    stream_json,
+)
 
 DEFAULT_PROFILE = "default"
 DEFAULT_OUTPUT = "mpegts"
@@ -147,6 +155,32 @@ async def delete_stream(request: web.Request) -> web.Response:
     stream_id = request.match_info["id"]
     await request.app[CONTEXT].audience.delete(stream_id, "manual_deletion")
     return web.json_response({"message": f"Stream {stream_id} deleted"})
+
+
+async def fail_over(request: web.Request) -> web.Response:
+    """``POST /streams/{id}/failover``: take the next source now; the body is ignored."""
+    audience = request.app[CONTEXT].audience
+    stream_id = request.match_info["id"]
+    failover = await audience.fail_over(stream_id)
+    kind = audience.kind(stream_id)
+    return web.json_response(
+        {
+            "message": "Failover triggered",
+            "new_url": failover.url,
+            "failover_index": failover.index,
+            "failover_attempts": failover.attempts,
+            "active_clients": audience.viewers.count(stream_id),
+            "stream_type": "Transcoded" if kind.is_transcoded else STREAM_TYPES[kind],
+        }
+    )
+
+
+async def show_timeline(request: web.Request) -> web.Response:
+    """``GET /streams/{id}/timeline``: what happened to it and why, oldest first."""
+    audience = request.app[CONTEXT].audience
+    stream = audience.catalog.find(request.match_info["id"]).stream
+    rows = [moment_json(one) for one in audience.pool.history(stream)]
+    return web.json_response({"stream_id": stream.id, "timeline": rows})
 
 
 async def list_profiles(request: web.Request) -> web.Response:

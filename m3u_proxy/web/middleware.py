@@ -16,8 +16,10 @@ from m3u_proxy.errors import (
     Forged,
     InvalidField,
     NotFound,
+    NotPossible,
     ProxyError,
     Unavailable,
+    Unusable,
     UpstreamError,
 )
 from m3u_proxy.pool.vod import RangeNotSatisfiable
@@ -43,6 +45,8 @@ _STATUS: dict[type[ProxyError], int] = {
     BadTemplate: 400,
     Forged: 403,
     NotFound: 404,
+    NotPossible: 400,
+    Unusable: 500,
     InvalidField: 422,
     Unavailable: 503,
     Closed: 503,

@@ -34,6 +34,8 @@ ROUTES = (
     Route("GET", "/streams", api.list_streams),
     Route("GET", "/streams/{id}", api.show_stream),
     Route("DELETE", "/streams/{id}", api.delete_stream),
+    Route("POST", "/streams/{id}/failover", api.fail_over),
+    Route("GET", "/streams/{id}/timeline", api.show_timeline),
     Route("POST", "/transcode", api.create_transcode),
     Route("GET", "/transcode/profiles", api.list_profiles),
     Route("GET", "/stream/{id}", play.stream, open=True, media=True),

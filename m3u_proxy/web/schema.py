@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from m3u_proxy.model import ClientSnapshot, Kind, State, Stream, StreamSnapshot, endpoint_of
+from m3u_proxy.pool.history import Moment
 
 METADATA_KEYS = 64
 METADATA_VALUE = 1024
@@ -171,7 +172,7 @@ def created(stream: Stream, metadata: Mapping[str, str] | None) -> dict[str, obj
 
 def stream_json(snapshot: StreamSnapshot) -> dict[str, object]:
     """One row of ``GET /streams``."""
-    stream, run = snapshot.stream, snapshot.run
+    stream, run, source = snapshot.stream, snapshot.run, snapshot.source
     media = dict(run.media_info) if run else {}
     if run and run.bitrate:
         media["bitrate_kbps"] = round(run.bitrate / 1000)
@@ -179,7 +180,7 @@ def stream_json(snapshot: StreamSnapshot) -> dict[str, object]:
     return {
         "stream_id": stream.id,
         "original_url": stream.origin.url,
-        "current_url": stream.origin.url,
+        "current_url": source.url if source else stream.origin.url,
         "user_agent": stream.user_agent,
         "client_count": snapshot.clients,
         "total_bytes_served": snapshot.bytes_served,
@@ -189,8 +190,8 @@ def stream_json(snapshot: StreamSnapshot) -> dict[str, object]:
         "has_failover": bool(stream.failover_urls or stream.failover_resolver_url),
         "failover_urls": list(stream.failover_urls),
         "failover_resolver_url": stream.failover_resolver_url,
-        "current_failover_index": 0,
-        "failover_attempts": 0,
+        "current_failover_index": source.index if source else 0,
+        "failover_attempts": source.attempts if source else 0,
         "last_failover_time": None,
         "stream_type": STREAM_TYPES[snapshot.kind],
         "created_at": moment(stream.created_at),
@@ -220,4 +221,15 @@ def client_json(snapshot: ClientSnapshot) -> dict[str, object]:
         "created_at": moment(client.created_at),
         "last_access": moment(snapshot.last_access),
         "is_connected": True,
+    }
+
+
+def moment_json(one: Moment) -> dict[str, object]:
+    """One row of a timeline; nothing in it names a credential."""
+    return {
+        "at": moment(one.at),
+        "event": one.what,
+        "reason": one.reason,
+        "detail": one.detail,
+        "failover_index": one.index,
     }

@@ -16,10 +16,10 @@ from m3u_proxy.pool import relay as relay_module
 from m3u_proxy.pool.outlet import Outlet
 from m3u_proxy.pool.relay import Relay, RelayLimits
 from m3u_proxy.pool.tally import Tally
-from m3u_proxy.upstream import failover
 from tests.support import ts
 from tests.support.channel import SDT_PID, channel, pieces
 from tests.support.stepped import Player, Script, ended, running, settle, until
+from tests.support.succession import attempts_at, unpaced
 from tests.support.tsverify import slices_of, verify
 
 ONE = channel(60)
@@ -30,18 +30,19 @@ KEY = StreamKey("0123456789abcdef")
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failover, "FIRST_DELAY", 0.0)
+    unpaced(monkeypatch)
     monkeypatch.setattr(relay_module, "SHORTEST_PULSE", 0.0)
     monkeypatch.setattr(relay_module, "PULSE_PER_VIEWER", 0.0)
 
 
-def a_relay(script: Script, *, tally: Tally | None = None, **limits: float) -> Relay:
+def a_relay(script: Script, *, tally: Tally | None = None, reconnect: float = 30.0, **limits: float) -> Relay:
+    tally = tally or Tally()
     return Relay(
         KEY,
         Kind.LIVE,
-        script,
+        attempts_at(script, tally, budget=reconnect),
         limits=RelayLimits(**limits),  # type: ignore[arg-type]
-        tally=tally or Tally(),
+        tally=tally,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import pytest
@@ -31,11 +31,14 @@ from m3u_proxy.pool.tally import Tally
 from m3u_proxy.pool.viewers import Viewer
 from m3u_proxy.pool.vod import VodLimits
 from m3u_proxy.pool.workshop import Parts
-from m3u_proxy.upstream import failover
 from m3u_proxy.upstream.ask import Ask
+from m3u_proxy.upstream.failover import AskResolver, FailoverLimits
+from m3u_proxy.upstream.headers import request_headers
+from m3u_proxy.upstream.pacing import Pacer
 from m3u_proxy.upstream.source import Head, Source
 from tests.support.definitions import a_client, a_stream, a_transcode
 from tests.support.stepped import Script, SteppedSource
+from tests.support.succession import unpaced
 
 GRACE = 3.0
 IDLE = 15.0
@@ -150,17 +153,27 @@ class Factory:
         return lambda: PipedSource(self.pipes[stream.key], feed)
 
 
+async def _nothing_viable(url: str, question: AskResolver, metadata: Mapping[str, str]) -> None:
+    """A resolver that knows no other source."""
+
+
 def parts_of(open_source: Callable[[Ask], Source], *, reconnect: float = 30.0) -> Parts:
     """What a pool needs, with sources opened by ``open_source``."""
     return Parts(
         open_source=open_source,
-        relay_limits=RelayLimits(reconnect=reconnect),
+        relay_limits=RelayLimits(),
         vod_limits=VodLimits(),
         budget=Budget(64 * 2**20),
         tally=Tally(),
         memory=Memory(b"secret"),
         grants=Grants(lambda: "http://127.0.0.1:1"),
         prefetch=False,
+        failover_limits=FailoverLimits(
+            max_attempts=0, retries=None, retry_delay=0.0, exponential=False, budget=reconnect
+        ),
+        pacer=Pacer(lambda: 0.5),
+        request_headers=request_headers,
+        ask_resolver=_nothing_viable,
     )
 
 
@@ -188,10 +201,9 @@ class House:
         reconnect: float = 30.0,
     ) -> None:
         self.clock = Clock()
-        for room in ("pool", "entry", "audience"):
+        for room in ("pool", "entry", "audience", "attempts"):
             patch.setattr(f"m3u_proxy.pool.{room}.monotonic", self.clock)
-        patch.setattr(failover, "FIRST_DELAY", first_delay)
-        patch.setattr(failover, "LONGEST_DELAY", 3600.0)
+        unpaced(patch, apart=first_delay)
         self.scripts: defaultdict[str, Script] = defaultdict(Script)
         self.ffmpeg = Factory()
         self.pool = NotedPool(

@@ -1,0 +1,185 @@
+"""A running thing's sources, one after the other: what failover decides is carried out here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import Protocol
+
+from m3u_proxy.errors import ProxyError, Unusable, UpstreamError
+from m3u_proxy.pool.history import Happening, History
+from m3u_proxy.pool.tally import Tally
+from m3u_proxy.upstream.failover import AskResolver, Failover, GiveUp, Outcome, Try, word_of
+from m3u_proxy.upstream.source import Source
+
+log = logging.getLogger(__name__)
+
+
+class Switched(Exception):
+    """Somebody has decided that another source is to be taken: no failure of this one."""
+
+
+class Succession(Protocol):
+    """Where a relay's sources come from."""
+
+    async def next(self) -> Source:
+        """The next source, not yet asked, when its time has come. Raises why there is none any more."""
+
+    def alive(self, now: float) -> None:
+        """Media came at ``now`` (monotonic seconds)."""
+
+    def lost(self, error: UpstreamError) -> float:
+        """The source has failed: seconds until the next one is asked. Raises ProxyError when given up."""
+
+    def reading(self) -> AbstractAsyncContextManager[None]:
+        """Context in which a source is opened and read; raises ``Switched`` to have the next one taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Another source has taken over."""
+
+    old_url: str
+    new_url: str
+    index: int
+    attempts: int
+    reason: str
+
+
+Resolver = Callable[[AskResolver], Awaitable[str | None]]
+
+
+class Attempts:
+    """The sources of one stream: the primary, its failovers, and what a resolver names.
+
+    ``on_switch`` is told when another one takes over. Nothing here runs by itself.
+    """
+
+    def __init__(
+        self,
+        failover: Failover,
+        open_url: Callable[[str], Source],
+        *,
+        resolver: Resolver | None,
+        history: History,
+        tally: Tally,
+        on_switch: Callable[[Switch], None],
+    ) -> None:
+        self.failover = failover
+        self._open_url = open_url
+        self._resolver = resolver
+        self._history = history
+        self._tally = tally
+        self._on_switch = on_switch
+        self._adopted: Source | None = None
+        self._error: ProxyError | None = None
+        self._decision: Try | AskResolver | GiveUp = failover.first(monotonic())
+        self._changed = asyncio.Event()
+        self._scope: asyncio.Timeout | None = None
+
+    @property
+    def url(self) -> str:
+        """The source in use, or about to be."""
+        return self.failover.url
+
+    def adopt(self, source: Source) -> None:
+        """A source that is open already is the next one."""
+        self._adopted = source
+
+    async def next(self) -> Source:
+        """See `Succession.next`."""
+        if self._adopted is not None:
+            source, self._adopted = self._adopted, None
+            return source
+        while True:
+            decision = self._decision
+            if isinstance(decision, GiveUp):
+                raise self._end(decision)
+            if isinstance(decision, AskResolver):
+                await self._resolve(decision)
+            elif await self._due(decision):
+                self._history.note(Happening.ATTEMPT, detail=decision.url, index=decision.index)
+                return self._open_url(decision.url)
+
+    async def _due(self, decision: Try) -> bool:
+        """Wait until the attempt may be made; whether it still is to be made then."""
+        self._changed.clear()
+        if decision.delay > 0:
+            try:
+                async with asyncio.timeout(decision.delay):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+        return self._decision is decision
+
+    async def _resolve(self, question: AskResolver) -> None:
+        url = await self._resolver(question) if self._resolver is not None else None
+        if self._decision is question:
+            said = url if url is not None else "nothing"
+            self._history.note(Happening.RESOLVER, reason=question.reason, detail=said, index=question.index)
+            self._decide(self.failover.resolved(url, monotonic()), question.current_url, question.reason)
+
+    def alive(self, now: float) -> None:
+        """See `Succession.alive`."""
+        self.failover.alive(now)
+
+    def lost(self, error: UpstreamError) -> float:
+        """See `Succession.lost`."""
+        old, index = self.failover.url, self.failover.index
+        self._error = error
+        self._tally.upstream_errors[error.reason] += 1
+        self._history.note(Happening.LOST, reason=error.reason, detail=error.detail, index=index)
+        self._decide(self.failover.failed(Outcome.of(error), monotonic()), old, error.reason)
+        if isinstance(self._decision, GiveUp):
+            raise self._end(self._decision)
+        return self._decision.delay if isinstance(self._decision, Try) else 0.0
+
+    async def switch(self) -> None:
+        """Take another source now, by hand. The one in use goes on until there is another.
+
+        Raises ``Unusable`` when there is none.
+        """
+        old = self.failover.url
+        decision: Try | AskResolver | GiveUp = self.failover.manual(monotonic())
+        if isinstance(decision, AskResolver):
+            url = await self._resolver(decision) if self._resolver is not None else None
+            decision = self.failover.resolved(url, monotonic())
+        if isinstance(decision, GiveUp):
+            raise Unusable("No other source can be used now")
+        self._decide(decision, old, "manual")
+        if self._scope is not None:
+            self._scope.reschedule(asyncio.get_running_loop().time())
+
+    def _decide(self, decision: Try | AskResolver | GiveUp, old: str, reason: str) -> None:
+        self._decision = decision
+        self._changed.set()
+        if isinstance(decision, Try) and decision.is_switch:
+            self._tally.failovers[reason] += 1
+            self._history.note(
+                Happening.SWITCH, reason=word_of(reason), detail=decision.url, index=decision.index
+            )
+            self._on_switch(
+                Switch(old, decision.url, decision.index, self.failover.attempts, word_of(reason))
+            )
+        elif isinstance(decision, Try):
+            self._tally.reconnects += 1
+
+    def _end(self, decision: GiveUp) -> ProxyError:
+        error = self._error or UpstreamError(decision.reason, "No source can be used")
+        self._history.note(Happening.FAILED, reason=error.reason, detail=error.detail)
+        return error.again()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        """See `Succession.reading`."""
+        try:
+            async with asyncio.timeout(None) as self._scope:
+                yield
+        except TimeoutError:
+            raise Switched from None
+        finally:
+            self._scope = None

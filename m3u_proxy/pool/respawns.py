@@ -1,0 +1,53 @@
+"""FFmpeg after FFmpeg behind a transcoded body, paced like the restarts of a writer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from time import monotonic
+
+from m3u_proxy.errors import UpstreamError
+from m3u_proxy.ffmpeg.restarts import Pace, Restarts
+from m3u_proxy.pool.history import Happening, History
+from m3u_proxy.upstream.source import Source
+
+log = logging.getLogger(__name__)
+
+PACE = Pace()
+
+
+class Respawns:
+    """A `Succession` of runs of one FFmpeg command; given up after three fast failures."""
+
+    def __init__(self, open_source: Callable[[], Source], history: History) -> None:
+        self._open_source = open_source
+        self._history = history
+        self._restarts = Restarts(PACE)
+        self._delay = 0.0
+
+    async def next(self) -> Source:
+        """See `Succession.next`."""
+        await asyncio.sleep(self._delay)
+        self._restarts.started(monotonic())
+        return self._open_source()
+
+    def alive(self, now: float) -> None:
+        """See `Succession.alive`."""
+        self._restarts.rose(now)
+
+    def lost(self, error: UpstreamError) -> float:
+        """See `Succession.lost`."""
+        delay = self._restarts.lost(monotonic())
+        if delay is None:
+            self._history.note(Happening.FAILED, reason=error.reason, detail=error.detail)
+            raise error
+        self._history.note(Happening.RESTART, reason=error.reason, detail=error.detail)
+        self._delay = delay
+        return delay
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        """See `Succession.reading`; nobody orders another FFmpeg."""
+        yield

@@ -1,0 +1,304 @@
+"""Sources fail, viewers stay: live MPEG-TS through hard faults, silence, orders by hand and resolvers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tests.support.daemon import Daemon
+from tests.support.inv import eventually, labelled
+from tests.support.media import probe
+from tests.support.origin import Answer, Origin
+from tests.support.tsverify import verify
+
+SECOND = 250_000
+"""Bytes of the sample per second."""
+REPAIRED = 2.5
+"""Seconds from a hard fault to the next media byte, at most."""
+
+
+class Viewer:
+    """Reads a body and remembers it, and when its bytes came."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.marks: list[tuple[float, int]] = []
+        self.ended = False
+
+    async def watch(self, http: aiohttp.ClientSession, path: str) -> None:
+        loop = asyncio.get_running_loop()
+        async with http.get(path, timeout=aiohttp.ClientTimeout(total=None)) as response:
+            assert response.status == 200, await response.text()
+            async for piece in response.content.iter_any():
+                if piece.count(b"\x47\x1f\xff") * 188 < len(piece):  # null packets are no media
+                    self.marks.append((loop.time(), len(self.data)))
+                self.data += piece
+        self.ended = True
+
+    def gap_after(self, moment: float) -> float:
+        """Seconds from ``moment`` to the first media byte that came more than a tick later."""
+        return next(at for at, _ in self.marks if at > moment + 0.05) - moment
+
+    def check(self, tmp_path: Path, *, seams: int) -> None:
+        """Whole packets, every break flagged, both tracks decodable after the seam."""
+        capture = bytes(self.data[: len(self.data) // 188 * 188])
+        report = verify(capture)
+        assert report.clean, report
+        assert max(report.flagged_discontinuities.values(), default=0) == seams, report
+        path = tmp_path / "tail.ts"
+        path.write_bytes(capture[-3 * SECOND // 188 * 188 :])
+        kinds = {row["codec_type"]: int(row["nb_read_frames"]) for row in probe(path)["streams"]}
+        assert kinds.get("video", 0) > 10, kinds
+        assert kinds.get("audio", 0) > 10, kinds
+
+
+@asynccontextmanager
+async def watching(daemon: Daemon, stream: str, count: int = 1) -> AsyncIterator[list[Viewer]]:
+    """So many viewers that have each got a second of media."""
+    viewers = [Viewer() for _ in range(count)]
+    async with aiohttp.ClientSession(daemon.url, connector=aiohttp.TCPConnector(limit=0)) as http:
+        tasks = [asyncio.create_task(one.watch(http, f"/stream/{stream}")) for one in viewers]
+
+        async def has_media() -> bool:
+            assert not any(task.done() for task in tasks), [task for task in tasks if task.done()]
+            return all(len(one.data) > SECOND for one in viewers)
+
+        try:
+            await eventually(has_media, within=15)
+            yield viewers
+        finally:
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+
+async def grown(viewers: list[Viewer], size: int, within: float = 15.0) -> None:
+    """Wait until every viewer has got so many further bytes."""
+    before = [len(one.data) for one in viewers]
+
+    async def has_grown() -> bool:
+        return all(len(one.data) - old > size for one, old in zip(viewers, before, strict=True))
+
+    await eventually(has_grown, within=within)
+
+
+async def create(daemon: Daemon, url: str, **fields: object) -> str:
+    return str((await daemon.post("/streams", url=url, **fields))["stream_id"])
+
+
+async def timeline(daemon: Daemon, stream: str) -> list[dict[str, Any]]:
+    answer = await daemon.get(f"/streams/{stream}/timeline")
+    return list(answer["timeline"])
+
+
+async def row(daemon: Daemon, stream: str) -> dict[str, Any]:
+    return dict((await daemon.get(f"/streams/{stream}"))["stream"])
+
+
+@pytest.mark.needs("ffprobe")
+@pytest.mark.parametrize(
+    "fault", [{"rst": 3 * SECOND}, {"fin": 3 * SECOND}, {"trunc_chunk": True, "fin": 3 * SECOND}]
+)
+async def test_a_hard_fault_is_bridged_by_the_backup(
+    daemon: Daemon, origin: Origin, tmp_path: Path, fault: dict[str, Any]
+) -> None:
+    origin.on("/one.ts", Answer(ts=True, **fault), Answer(status=503))
+    origin.on("/two.ts", Answer(ts=True))
+    one, two = origin.url("/one.ts"), origin.url("/two.ts")
+    stream = await create(daemon, one, failover_urls=[two])
+    async with watching(daemon, stream, 5) as viewers:
+
+        async def has_switched() -> bool:
+            return bool(origin.path("/two.ts").connections)
+
+        await eventually(has_switched, within=15)
+        moment = origin.path("/one.ts").connections[0].closed
+        assert moment is not None
+        await grown(viewers, 4 * SECOND)
+        assert max(viewer.gap_after(moment) for viewer in viewers) < REPAIRED
+        assert not any(viewer.ended for viewer in viewers)
+        shown = await row(daemon, stream)
+        assert shown["current_url"] == two
+        assert (shown["current_failover_index"], shown["failover_attempts"]) == (1, 1)
+        assert shown["client_count"] == 5
+    for viewer in viewers:
+        viewer.check(tmp_path, seams=1)
+    assert len(origin.path("/two.ts").connections) == 1
+    opened = origin.path("/two.ts").connections[0].opened
+    assert opened >= moment, "the old connection is closed before the new one opens"
+    told = [(moment["event"], moment["failover_index"]) for moment in await timeline(daemon, stream)]
+    assert ("switch", 1) in told
+    assert told[0] == ("attempt", 0)
+
+
+async def test_fifty_viewers_go_through_a_failover_together(
+    daemon: Daemon, origin: Origin, tmp_path: Path
+) -> None:
+    origin.on("/one.ts", Answer(ts=True, rst=4 * SECOND), Answer(mute=True))
+    origin.on("/two.ts", Answer(ts=True))
+    stream = await create(daemon, origin.url("/one.ts"), failover_urls=[origin.url("/two.ts")])
+    async with watching(daemon, stream, 50) as viewers:
+
+        async def has_switched() -> bool:
+            return bool(origin.path("/two.ts").connections)
+
+        await eventually(has_switched, within=15)
+        await grown(viewers, 3 * SECOND)
+        assert not any(viewer.ended for viewer in viewers)
+    for viewer in viewers:
+        capture = bytes(viewer.data[: len(viewer.data) // 188 * 188])
+        report = verify(capture)
+        assert report.clean, report
+    assert len(origin.path("/two.ts").connections) == 1
+    assert (await labelled(daemon, "failovers_total"))["reset"] == 1
+
+
+async def test_a_silent_source_is_left_when_its_budget_is_over(tmp_path: Path, origin: Origin) -> None:
+    origin.on("/one.ts", Answer(ts=True, stall=3 * SECOND))
+    origin.on("/two.ts", Answer(ts=True))
+    async with Daemon(tmp_path, LIVE_CHUNK_TIMEOUT_SECONDS="2") as daemon:
+        stream = await create(daemon, origin.url("/one.ts"), failover_urls=[origin.url("/two.ts")])
+        async with watching(daemon, stream) as viewers:
+
+            async def has_switched() -> bool:
+                return bool(origin.path("/two.ts").connections)
+
+            await eventually(has_switched, within=15)
+            last = max(at for at, size in viewers[0].marks if size < 3 * SECOND)
+            assert origin.path("/two.ts").connections[0].opened - last < 2.0 + 0.7
+            await grown(viewers, 2 * SECOND)
+        viewers[0].check(tmp_path, seams=1)
+
+
+async def test_an_order_by_hand(daemon: Daemon, origin: Origin, tmp_path: Path) -> None:
+    for path in ("/one.ts", "/two.ts", "/three.ts"):
+        origin.on(path, Answer(ts=True))
+    urls = [origin.url(f"/{name}.ts") for name in ("one", "two", "three")]
+    stream = await create(daemon, urls[0], failover_urls=urls[1:])
+    async with watching(daemon, stream, 3) as viewers:
+        for index, name in ((1, "two"), (2, "three"), (0, "one")):
+            answer = await daemon.post(f"/streams/{stream}/failover")
+            assert answer["new_url"] == urls[index]
+            assert answer["failover_index"] == index
+            assert answer["active_clients"] == 3
+            assert answer["stream_type"] == "Live Continuous"
+            await grown(viewers, 2 * SECOND)
+            assert origin.path(f"/{name}.ts").live == 1
+        assert not any(viewer.ended for viewer in viewers)
+        assert sum(origin.path(f"/{name}.ts").live for name in ("one", "two", "three")) == 1
+    viewers[0].check(tmp_path, seams=3)
+
+
+async def test_no_order_without_another_source(daemon: Daemon, origin: Origin) -> None:
+    stream = await create(daemon, origin.url("/live.ts"))
+    async with daemon.http.post(f"/streams/{stream}/failover", json=[]) as response:
+        assert response.status == 400
+    async with daemon.http.post(f"/streams/{'0' * 32}/failover") as response:
+        assert response.status == 404
+
+
+@asynccontextmanager
+async def resolver(
+    answer: Callable[[dict[str, Any]], web.StreamResponse],
+) -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
+    """An editor that is asked for the next source: its address, and what it was asked."""
+    asked: list[dict[str, Any]] = []
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        asked.append(await request.json())
+        return answer(asked[-1])
+
+    app = web.Application()
+    app.router.add_post("/next", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/next", asked
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_resolver_names_the_next_source(daemon: Daemon, origin: Origin, tmp_path: Path) -> None:
+    origin.on("/one.ts", Answer(ts=True, rst=3 * SECOND), Answer(status=456))
+    origin.on("/two.ts", Answer(ts=True))
+    two = origin.url("/two.ts")
+    async with resolver(lambda _: web.json_response({"next_url": two})) as (url, asked):
+        stream = await create(
+            daemon, origin.url("/one.ts"), failover_resolver_url=url, metadata={"id": 7, "playlist_uuid": "p"}
+        )
+        async with watching(daemon, stream, 3) as viewers:
+
+            async def has_switched() -> bool:
+                return bool(origin.path("/two.ts").connections)
+
+            await eventually(has_switched, within=15)
+            await grown(viewers, 2 * SECOND)
+            assert (await row(daemon, stream))["current_failover_index"] == 1
+        viewers[0].check(tmp_path, seams=1)
+    assert len(asked) == 1
+    assert asked[0]["current_url"] == origin.url("/one.ts")
+    assert asked[0]["metadata"] == {"id": "7", "playlist_uuid": "p"}
+    assert asked[0]["current_failover_index"] == 0
+    assert asked[0]["status_code"] is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: web.json_response({"next_url": None}),
+        lambda: web.Response(text="<html>", content_type="text/html"),
+        lambda: web.Response(status=500),
+        lambda: web.json_response({"next_url": "http://169.254.169.254/x.ts"}),
+        lambda: web.json_response({"next_url": "file:///etc/passwd"}),
+        lambda: web.json_response({"next_url": 7}),
+        lambda: web.json_response(["http://h/"]),
+        lambda: web.Response(text=json.dumps({"next_url": "http://h/" + "x" * 70_000})),
+    ],
+    ids=["null", "html", "500", "metadata", "file", "number", "list", "large"],
+)
+async def test_a_resolver_that_is_of_no_use_leaves_it_to_the_list(
+    daemon: Daemon, origin: Origin, answer: Callable[[], web.StreamResponse]
+) -> None:
+    origin.on("/one.ts", Answer(ts=True, rst=2 * SECOND), Answer(status=503))
+    origin.on("/two.ts", Answer(ts=True))
+    async with resolver(lambda _: answer()) as (url, asked):
+        stream = await create(
+            daemon, origin.url("/one.ts"), failover_resolver_url=url, failover_urls=[origin.url("/two.ts")]
+        )
+        async with watching(daemon, stream) as viewers:
+            await grown(viewers, 4 * SECOND)
+    assert len(asked) == 1
+    assert len(origin.path("/two.ts").connections) == 1
+
+
+async def test_a_dead_primary_is_passed_over_at_the_start(daemon: Daemon, origin: Origin) -> None:
+    origin.on("/one.ts", Answer(status=404))
+    origin.on("/two.ts", Answer(html=True))
+    origin.on("/three.ts", Answer(ts=True))
+    urls = [origin.url(f"/{name}.ts") for name in ("one", "two", "three")]
+    stream = await create(daemon, urls[0], failover_urls=urls[1:])
+    async with watching(daemon, stream):
+        assert (await row(daemon, stream))["current_failover_index"] == 2
+    assert len(origin.path("/one.ts").connections) == 1
+    assert len(origin.path("/two.ts").connections) == 1
+
+
+async def test_when_nothing_works_joiners_learn_it_soon(daemon: Daemon, origin: Origin) -> None:
+    origin.on("/one.ts", Answer(status=503))
+    origin.on("/two.ts", Answer(status=404))
+    stream = await create(daemon, origin.url("/one.ts"), failover_urls=[origin.url("/two.ts")])
+    began = asyncio.get_running_loop().time()
+    async with daemon.http.get(f"/stream/{stream}") as response:
+        assert response.status == 404, "the status of the last attempt counts"
+    assert asyncio.get_running_loop().time() - began < 3.0

@@ -17,11 +17,14 @@ from m3u_proxy.web.middleware import NO_STORE
 
 
 async def send_file(
-    context: Context, request: web.Request, supply: Supply, vod: Vod, viewer: Viewer
+    context: Context, request: web.Request, supply: Supply, vod: Vod, viewer: Viewer, owner: str
 ) -> web.StreamResponse:
-    """The body or a part of it; one that cannot be gone on with is broken off, and looks incomplete."""
+    """The body or a part of it; one that cannot be gone on with is broken off, and looks incomplete.
+
+    ``owner``: the player's id, which is also that of its earlier requests.
+    """
     position = await vod.open(
-        request.headers.get("Range"), request.headers.get("If-Range"), supply.take_begun()
+        request.headers.get("Range"), request.headers.get("If-Range"), supply.take_begun(), owner=owner
     )
     try:
         response = web.StreamResponse(status=position.status, headers={**position.headers, **NO_STORE})

@@ -58,6 +58,8 @@ class Input:
                 flags += [flag for flag in flags_set(one.value or "") if flag != "nobuffer"]
             elif one.name in _ANALYSIS:
                 analysis[one.name] = one.value or ""
+            elif one.name == "ss" and not self.is_finite:
+                continue  # a live stream begins where it is: FFmpeg would wait for that time to come
             elif one.name not in _OF_MPEGTS or self.demuxer == "mpegts":
                 rest.append(one)
         yield from ("-fflags", "+" + "+".join(dict.fromkeys(flags)))

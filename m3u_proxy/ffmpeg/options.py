@@ -158,7 +158,7 @@ STREAM_INPUT = {
         "multiple_requests reconnect_on_network_error reconnect_on_http_error reconnect_delay_max "
         "reconnect_max_retries timeout rw_timeout stimeout seekable http_seekable http_persistent icy "
         "max_reload live_start_index m3u8_hold_counters allowed_extensions extension_picky "
-        "tls_verify rtsp_transport readrate readrate_initial_burst stream_loop ss",
+        "tls_verify rtsp_transport readrate readrate_initial_burst stream_loop",
         ANYTHING,
         keep=False,
     ),
@@ -174,7 +174,7 @@ STREAM_INPUT = {
     **_rules("drop_second_field scan_all_pmts merge_pmt_versions fix_teletext_pts", INTEGER),
     **_rules("correct_ts_overflow use_wallclock_as_timestamps", INTEGER),
     **_rules("autorotate noautorotate accurate_seek noaccurate_seek an vn sn dn", None),
-    **_rules("itsoffset itsscale t to", TIME),
+    **_rules("itsoffset itsscale ss t to", TIME),
     **_rules("r", _FRAME_RATE, per_stream=True),
     **_rules("discard", NAME, per_stream=True),
 }

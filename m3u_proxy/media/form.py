@@ -17,7 +17,7 @@ class Answer:
     """What is known once the first bytes are there."""
 
     container: Container | None
-    """As `m3u_proxy.media.sniff` told it."""
+    """As `m3u_proxy.media.sniff` told it, of the body once decoded."""
     content_type: str
     is_part: bool
     """A byte range was asked for and given (206)."""
@@ -25,13 +25,15 @@ class Answer:
     """Bytes of the body, where announced."""
     has_ranges: bool
     """``Accept-Ranges: bytes``."""
+    is_encoded: bool = False
+    """It has a content coding (RFC 9110 §8.4), which only a playlist may have."""
 
 
 def decide(guess: Kind, answer: Answer, *, strict: bool) -> Kind:
     """``LIVE``, ``HLS`` or ``VOD``. ``guess`` decides where the answer leaves it open.
 
-    ``strict`` makes every transport stream a live one. A transport stream with a length is a file only if
-    ranges of it can be had, or its name says so: some providers announce absurd lengths of live streams.
+    ``strict`` makes everything but a playlist a live stream. A transport stream with a length is a file only
+    if ranges of it can be had, or its name says so: some providers announce absurd lengths of live streams.
     Raises ``NotMedia``.
     """
     container = answer.container
@@ -39,6 +41,8 @@ def decide(guess: Kind, answer: Answer, *, strict: bool) -> Kind:
         return Kind.HLS
     if container is TEXT or (container is None and answer.content_type.startswith("text/")):
         raise NotMedia("a web page or a text")
+    if answer.is_encoded:
+        raise NotMedia("a body in an encoding that was not asked for")
     if strict:
         return Kind.LIVE
     if answer.is_part:

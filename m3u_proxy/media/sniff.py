@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 PREFIX = 4096
 """Bytes that are enough to judge."""
+TELLING = 16
+"""Characters of a text that no format of media begins with by chance."""
 PACKET = 188
 _SYNCS = 3
 """Sync bytes in a row that make a transport stream."""
@@ -43,34 +45,54 @@ _AT_START = (
     (b"\x00\x00\x01\xba", MPEG_PS),
     (b"WEBVTT", WEBVTT),
     (b"\xef\xbb\xbfWEBVTT", WEBVTT),
+    (b"RIFF", AVI),
 )
-_BOXES = {
+_BOXES = {  # ISO/IEC 14496-12 §4.2, and the QuickTime file format
     b"ftyp": MP4,
     b"moov": MP4,
     b"styp": FRAGMENT,
     b"moof": FRAGMENT,
     b"sidx": FRAGMENT,
     b"emsg": FRAGMENT,
+    b"free": MP4,
+    b"skip": MP4,
+    b"wide": MP4,
+    b"mdat": MP4,
 }
+_BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n"
-_PRINTABLE = frozenset(range(0x20, 0x7F)) | frozenset(b"\t\r\n\x0c")
+_NOT_PRINTABLE = bytes(set(range(0x20)) - set(b"\t\r\n\x0c")) + b"\x7f"
 
 
-def sniff(prefix: bytes) -> Container | None:
-    """What ``prefix``, the first bytes of a body, belongs to; ``None`` if that cannot be told."""
-    text = prefix.removeprefix(b"\xef\xbb\xbf").lstrip(_BLANK)
+def sniff(prefix: bytes, *, is_whole: bool = False) -> Container | None:
+    """What ``prefix``, the first bytes of a body, belongs to; ``None`` if that cannot be told.
+
+    ``is_whole``: no byte follows.
+    """
+    text = prefix.removeprefix(_BOM).lstrip(_BLANK)
     if text.startswith(b"#EXTM3U"):
         return PLAYLIST
     for magic, container in _AT_START:
         if prefix.startswith(magic):
-            return WEBM if container is MATROSKA and b"webm" in prefix[:64] else container
+            return _of_magic(container, prefix)
+    if _is_text(text):
+        return TEXT if len(text) >= TELLING or (is_whole and prefix) else None
     if prefix[4:8] in _BOXES:
         return _BOXES[prefix[4:8]]
-    if prefix[:4] == b"RIFF" and prefix[8:12] == b"AVI ":
-        return AVI
-    if _sync_offset(prefix) is not None:
-        return MPEGTS
-    return _audio(prefix) or (TEXT if _is_text(text) else None)
+    return MPEGTS if _sync_offset(prefix) is not None else _audio(prefix)
+
+
+def _of_magic(container: Container, prefix: bytes) -> Container | None:
+    """The format among those that begin alike: WebM is a Matroska, and RIFF holds other things than AVI."""
+    if container is MATROSKA and b"webm" in prefix[:64]:
+        return WEBM
+    return None if container is AVI and prefix[8:12] != b"AVI " else container
+
+
+def is_undecided(prefix: bytes) -> bool:
+    """Whether a few more bytes tell a playlist from a text: so far it is blank, or may begin either."""
+    text = prefix.removeprefix(_BOM).lstrip(_BLANK)
+    return len(text) < TELLING and len(prefix) < PREFIX and sniff(prefix) is None and _is_text(text)
 
 
 def _sync_offset(prefix: bytes) -> int | None:
@@ -88,16 +110,26 @@ def _audio(prefix: bytes) -> Container | None:
     if prefix[:3] == b"ID3" and len(prefix) >= 10:
         size = sum((b & 0x7F) << (7 * (3 - i)) for i, b in enumerate(prefix[6:10]))
         start = 10 + size
-        if start + 2 > len(prefix):
+        if start + 3 > len(prefix):
             return MP3
-    if len(prefix) < start + 2 or prefix[start] != 0xFF:
+    if len(prefix) < start + 3 or prefix[start] != 0xFF:
         return None
-    if prefix[start + 1] & 0xF6 == 0xF0:  # ISO/IEC 13818-7 §6.2: layer is always 0
+    head, rates = prefix[start + 1 : start + 3]
+    if head & 0xF6 == 0xF0:  # ISO/IEC 13818-7 §6.2: layer is always 0
         return ADTS
-    if prefix[start + 1] & 0xE0 == 0xE0 and prefix[start + 1] & 0x06:  # ISO/IEC 11172-3 §2.4.2.3
+    # ISO/IEC 11172-3 §2.4.2.3: a layer, a bit rate and a sampling frequency that exist; stuffing has none
+    if head & 0xE0 == 0xE0 and head & 0x06 and rates & 0xF0 != 0xF0 and rates & 0x0C != 0x0C:
         return MP3
     return None
 
 
 def _is_text(text: bytes) -> bool:
-    return bool(text) and all(byte in _PRINTABLE or byte >= 0x80 for byte in text[:256])
+    """Printable UTF-8 as far as it goes, maybe cut within a character; nothing at all is a text, too."""
+    start = text[:256]
+    if len(start.translate(None, _NOT_PRINTABLE)) < len(start):
+        return False
+    try:
+        start.decode()
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data"
+    return True

@@ -3,42 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
 
-from m3u_proxy.errors import Unavailable, UpstreamError
+from m3u_proxy.errors import Closed, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.media.playlist import Role
-from m3u_proxy.media.sniff import TEXT, sniff
 from m3u_proxy.pool.budget import Budget
+from m3u_proxy.pool.child import Child
 from m3u_proxy.pool.download import Download
-from m3u_proxy.pool.resources import Resource
+from m3u_proxy.pool.resources import Part, Resource
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.upstream.policy import AddressClass
 from m3u_proxy.upstream.source import Head, Source
 
-log = logging.getLogger(__name__)
+__all__ = ["Downloads", "OpenChild", "Part", "checked"]
 
 SEGMENT = 256 * 2**20
 LARGEST = {Role.KEY: 64 * 1024, Role.DATA: 2**20}
 """Bytes of a body; of a segment where the role has no entry."""
-KEY_SIZE = 16
-"""Bytes of an AES-128 key (RFC 8216 §4.3.2.4)."""
 PATIENCE = 60.0
 KEY_PATIENCE = 10.0
 """Seconds in which a segment and a key have to arrive."""
 AT_ONCE = 32
 """Fetches at the same time from one source."""
-RETRY = 0.5
-"""Seconds before a segment that is not there is asked for once more: it may only be late."""
 REFUSED = 2.0
 MISSED = 10.0
 """Seconds for which a failed fetch is answered from memory; one that was not there."""
-
-Part = tuple[int, int]
-"""First and last byte of a range, both included."""
+TIDY = 64
+"""Bodies that are remembered at least before those that are of no more use are looked for."""
 
 
 class OpenChild(Protocol):
@@ -49,10 +43,10 @@ class OpenChild(Protocol):
 
 @dataclass(slots=True)
 class Flight:
-    """A download and the task that is its life."""
+    """A download, and what is remembered of it."""
 
     download: Download
-    task: asyncio.Task[None]
+    is_over: bool = False
     refused_until: float = 0.0
     """Monotonic time until which its failure is remembered."""
 
@@ -60,30 +54,41 @@ class Flight:
     def is_useful(self) -> bool:
         """Whether somebody who comes now can be served by it, if only with its error."""
         download = self.download
-        if not self.task.done():
+        if not self.is_over:
             return download.is_joinable
         return download.body is not None or monotonic() < self.refused_until
 
 
 class Downloads:
-    """Bodies of one source, finished or on their way; ``aclose()`` leaves no task and no socket."""
+    """Bodies of one source, finished or on their way; ``aclose()`` leaves no task and no socket.
+
+    ``on_error`` is told of each fetch that failed by itself.
+    """
 
     def __init__(
-        self, open_child: OpenChild, budget: Budget, tally: Tally, *, on_bytes: Callable[[int], None]
+        self,
+        open_child: OpenChild,
+        budget: Budget,
+        tally: Tally,
+        *,
+        on_bytes: Callable[[int], None],
+        on_error: Callable[[Role, ProxyError], None],
     ) -> None:
-        self.connections = 0
-        """Open to the provider now."""
         self._open_child = open_child
         self._budget = budget
         self._tally = tally
         self._on_bytes = on_bytes
+        self._on_error = on_error
         self._flights: dict[tuple[str, Part | None], Flight] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._tidy_at = TIDY
+        self._closed = False
         self._missed = False
         """Whether the last segment was not there: then the next one is not asked for twice."""
 
     def __len__(self) -> int:
         """How many are on their way."""
-        return sum(not flight.task.done() for flight in self._flights.values())
+        return len(self._tasks)
 
     def find(self, resource: Resource, part: Part | None = None) -> Download | None:
         """The download that is there or on its way; starts nothing."""
@@ -93,7 +98,8 @@ class Downloads:
     def fetch(self, resource: Resource, part: Part | None = None) -> Download:
         """The one download, started if there is none. Synchronous from look-up to start.
 
-        ``part`` is a byte range that a playlist has named. Await ``begun()`` of what is returned.
+        ``part`` is a byte range that a playlist has named. Await ``begun()`` of what is returned. Raises
+        Unavailable when too many are on their way, and Closed.
         """
         download = self.find(resource, part)
         if download is None:
@@ -104,8 +110,12 @@ class Downloads:
         return download
 
     def _start(self, resource: Resource, part: Part | None) -> Download:
+        if self._closed:
+            raise Closed("The stream was stopped", reason="closed")
         if len(self) >= AT_ONCE:
             raise Unavailable("Too many segments of this source are on their way", reason="busy")
+        if len(self._flights) >= self._tidy_at:
+            self._tidy()
         download = Download(
             lambda: self._open(resource, part),
             self._budget,
@@ -113,81 +123,65 @@ class Downloads:
             patience=KEY_PATIENCE if resource.role is Role.KEY else PATIENCE,
             on_bytes=self._on_bytes,
         )
-        task = asyncio.get_running_loop().create_task(download.run(), name=f"fetch-{resource.name}")
-        flight = Flight(download, task)
-        task.add_done_callback(lambda _: self._ended(flight, resource.role))
-        self._flights[resource.name, part] = flight
+        flight = self._flights[resource.name, part] = Flight(download)
+        live = self._live(flight, resource.role)
+        task = asyncio.get_running_loop().create_task(live, name=f"fetch-{resource.name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return download
 
     def _open(self, resource: Resource, part: Part | None) -> Source:
-        self._tally.fetches[resource.role] += 1
-        source = self._open_child(resource.url, resource.named_by, part)
-        if resource.role is not Role.SEGMENT or self._missed:
-            return source
-        return _SecondTry(source, lambda: self._open_child(resource.url, resource.named_by, part))
+        def opened() -> Source:
+            self._tally.fetches[resource.role] += 1
+            return self._open_child(resource.url, resource.named_by, part)
 
-    def _ended(self, flight: Flight, role: Role) -> None:
+        return Child(opened, resource.role, is_patient=not self._missed)
+
+    async def _live(self, flight: Flight, role: Role) -> None:
+        try:
+            await flight.download.run()
+        finally:  # without a pause after the end, so that nobody fetches anew what has just failed
+            flight.is_over = True
+            self._note(flight, role)
+
+    def _note(self, flight: Flight, role: Role) -> None:
         error = flight.download.error
         is_missing = isinstance(error, UpstreamError) and error.reason == "http_404"
         if role is Role.SEGMENT:
             self._missed = is_missing
-        if error is None:
+        if error is None or isinstance(error, Closed):
             return
         flight.refused_until = monotonic() + max(error.retry_after or 0, MISSED if is_missing else REFUSED)
-        self._tally.upstream_errors[error.reason] += 1
-        log.warning("%s not read: %s", role, error.detail)
+        self._on_error(role, error)
 
-    def expire(self, is_listed: Callable[[str], bool]) -> None:
-        """Let go of finished bodies that no playlist names any more."""
+    def _tidy(self) -> None:
+        """Forget failures that are old, and bodies that had to go."""
+        self._flights = {
+            key: flight for key, flight in self._flights.items() if flight.is_useful or not flight.is_over
+        }
+        self._tidy_at = max(TIDY, 2 * len(self._flights))
+
+    def expire(self, is_listed: Callable[[str, Part | None], bool]) -> None:
+        """Let go of finished bodies that no playlist names any more and nobody reads."""
         for key, flight in list(self._flights.items()):
-            if flight.task.done() and not flight.download.readers and not is_listed(key[0]):
+            if flight.is_over and not flight.download.readers and not is_listed(*key):
                 del self._flights[key]
                 self._budget.drop(flight.download)
 
     async def aclose(self) -> None:
-        """End what is on its way and forget what is there."""
-        tasks = [flight.task for flight in self._flights.values()]
+        """End what is on its way and forget what is there; nothing can be fetched afterwards."""
+        self._closed = True
         await asyncio.sleep(0)  # a task cancelled before its first step would skip its own clean-up
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         for flight in self._flights.values():
             self._budget.drop(flight.download)
         self._flights.clear()
 
 
 async def checked(resource: Resource, download: Download) -> Head:
-    """Wait for the first bytes; raises UpstreamError when they cannot be what the playlist promised."""
-    head = await download.begun()
-    if resource.role is Role.KEY:
-        if len(await download.whole()) != KEY_SIZE:
-            raise UpstreamError("not_media", "The key is not 16 bytes long")
-    elif resource.role is not Role.DATA and sniff(download.prefix) is TEXT:
-        raise UpstreamError("not_media", "The source sent a text instead of a segment")
-    return head
-
-
-class _SecondTry:
-    """A source that, not found, is asked for once more after a moment."""
-
-    def __init__(self, first: Source, again: Callable[[], Source]) -> None:
-        self._source = first
-        self._again = again
-
-    async def open(self) -> Head:
-        try:
-            return await self._source.open()
-        except UpstreamError as error:
-            if error.reason != "http_404":
-                raise
-        await self._source.aclose()
-        await asyncio.sleep(RETRY)
-        self._source = self._again()
-        return await self._source.open()
-
-    async def read(self) -> bytes:
-        return await self._source.read()
-
-    async def aclose(self) -> None:
-        await self._source.aclose()
+    """Wait for the first bytes, of a key for all; raises why there are none that the playlist promised."""
+    del resource
+    return await download.begun()

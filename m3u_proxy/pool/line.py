@@ -41,7 +41,13 @@ class Line:
         self._open_source = open_source
         self._meter = meter
         self._source = begun
+        self._closing = False
         meter.connections += begun is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the provider sees a connection, or is about to."""
+        return self._source is not None or self._closing
 
     async def open(self, fields: Mapping[str, str], *, keep: bool = False) -> Head:
         """Send a request with ``fields``; ``keep``: go on with the connection there is.
@@ -66,8 +72,10 @@ class Line:
         """Hang up. Idempotent; the socket is closed when this returns."""
         source, self._source = self._source, None
         if source is not None:
+            self._closing = True
             try:
                 await uncut(source.aclose())
             finally:
+                self._closing = False
                 self._meter.connections -= 1
                 self._meter.tell()

@@ -53,7 +53,9 @@ class Grant:
         self.sent = 0
         """Bytes given so far; whoever serves the address adds to it."""
         self.position: Position | None = None
-        """Where a file is being read; FFmpeg opens a new one before it lets go of the old."""
+        """Where a file is being read."""
+        self.moving = asyncio.Lock()
+        """Held while another place is opened: there is never more than one."""
         self.key = _digest(token)
         self._grants = grants
 

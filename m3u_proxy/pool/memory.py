@@ -60,12 +60,13 @@ class Memory:
         return trace.resources
 
     def _make_room(self) -> None:
-        held = [trace for trace in self._traces.values() if trace.resources]
-        total = sum(len(trace.resources or ()) for trace in held)
-        for trace in held[:-1]:
+        """Let go of addresses, but not of those of the thing used last."""
+        held = [(trace, trace.resources) for trace in self._traces.values() if trace.resources is not None]
+        total = sum(len(resources) for _, resources in held)
+        for trace, resources in held[:-1]:
             if total <= ADDRESSES:
                 return
-            total -= len(trace.resources or ())
+            total -= len(resources)
             trace.resources = None
 
     def forget(self, key: StreamKey) -> None:

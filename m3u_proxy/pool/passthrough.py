@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import inf
 from time import monotonic
 
 from m3u_proxy.errors import Closed, NotFound, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.media.playlist import Playlist, Reference, Role
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
 from m3u_proxy.pool.budget import Budget
-from m3u_proxy.pool.downloads import Downloads, OpenChild
+from m3u_proxy.pool.downloads import AT_ONCE, Downloads, OpenChild
 from m3u_proxy.pool.listing import Found, Listing, Page, Settled
 from m3u_proxy.pool.rate import Rate
-from m3u_proxy.pool.resources import Resource, Resources
+from m3u_proxy.pool.resources import Part, Resource, Resources
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.upstream.source import Source
 
@@ -29,6 +31,13 @@ DEPTH = 2
 KEEP_TARGETS = 3
 KEEP = 20.0
 """Target durations, and least seconds, for which a segment is kept after it was listed last."""
+
+
+def kept_until(playlist: Playlist, now: float) -> float:
+    """Monotonic time up to which what a playlist names is remembered, even if it is never read again."""
+    if playlist.is_ended or playlist.is_multivariant:
+        return inf
+    return now + max(KEEP, KEEP_TARGETS * playlist.target_duration)
 
 
 class Passthrough:
@@ -56,13 +65,14 @@ class Passthrough:
         self.state = State.STARTING
         self.error: ProxyError | None = None
         self.bytes_in = 0
-        self.downloads = Downloads(open_child, budget, tally, on_bytes=self._count)
+        self.downloads = Downloads(open_child, budget, tally, on_bytes=self._count, on_error=self.note)
+        self._open_root = open_root
         self._open_child = open_child
         self._resources = resources
         self._tally = tally
         self._prefetch = prefetch
         self._rate = Rate()
-        self._root = self._listing(url, open_root, None)
+        self._root = Listing(url, _Branch(self, None))
         self._children: dict[str, Listing] = {}
         self._lost: asyncio.Future[ProxyError] = asyncio.get_running_loop().create_future()
 
@@ -116,7 +126,9 @@ class Passthrough:
             raise NotFound("Not a playlist")
         listing = self._children.get(name)
         if listing is None:
-            listing = self._children[name] = self._listing(resource.url, self._opener(resource), resource)
+            if self._fetching() >= AT_ONCE:
+                raise Unavailable("Too many playlists of this source are on their way", reason="busy")
+            listing = self._children[name] = Listing(resource.url, _Branch(self, resource))
         return await listing.current()
 
     def known_page(self, name: str | None) -> Page | None:
@@ -125,13 +137,14 @@ class Passthrough:
         return listing.page if listing is not None else None
 
     async def media_page(self) -> Page:
-        """The playlist with the segments that FFmpeg reads: of several variants the best."""
+        """The playlist with the segments that FFmpeg reads: of several variants the best, see `narrowed`."""
         page = await self.page()
-        for _ in range(DEPTH):
-            variants = page.playlist.narrowed().references if page.playlist.is_multivariant else ()
-            resource = page.resources[variants[-1]] if variants else None
+        while page.playlist.is_multivariant:  # not for ever: see DEPTH
+            page = page.narrowed()
+            best = page.playlist.variants()
+            resource = page.resources[best[0]] if best else None
             if resource is None:
-                break
+                raise UpstreamError("not_media", "None of the source's variants can be read")
             page = await self.page(resource.name)
         return page
 
@@ -142,63 +155,66 @@ class Passthrough:
             raise NotFound("Segment expired")
         return resource
 
-    def _opener(self, resource: Resource) -> Callable[[Settled | None], Source]:
-        def opened(settled: Settled | None) -> Source:
-            url, named_by = settled or (resource.url, resource.named_by)
-            return self._open_child(url, named_by)
+    # -- what its playlists tell ------------------------------------------------------------------------
 
-        return opened
+    def open(self, resource: Resource | None, settled: Settled | None) -> Source:
+        """The source of a playlist, of its own without ``resource``."""
+        self._tally.fetches[Role.PLAYLIST] += 1
+        if resource is None:
+            return self._open_root(settled)
+        return self._open_child(*(settled or (resource.url, resource.named_by)))
 
-    def _listing(
-        self, url: str, open_source: Callable[[Settled | None], Source], resource: Resource | None
-    ) -> Listing:
-        def opened(settled: Settled | None) -> Source:
-            self._tally.fetches[Role.PLAYLIST] += 1
-            return open_source(settled)
-
-        def index(playlist: Playlist, found: Found) -> Mapping[Reference, Resource | None]:
-            return self._index(resource, playlist, found)
-
-        def variables() -> Mapping[str, str]:
-            page = None if resource is None else self._root.page
-            return page.playlist.variables if page is not None else {}
-
-        return Listing(opened, index, url=url, variables=variables, on_error=self._note)
-
-    def _note(self, error: ProxyError) -> None:
-        self._tally.upstream_errors[error.reason] += 1
-        log.warning("playlist not read: %s", error.detail, extra=self._who)
-
-    def _index(
+    def index(
         self, parent: Resource | None, playlist: Playlist, found: Found
     ) -> Mapping[Reference, Resource | None]:
-        """Names for all that a new revision lists; what no revision lists any more is let go."""
-        if playlist.is_multivariant and parent is not None and parent.depth >= DEPTH:
-            raise UpstreamError("not_media", "The source's playlists are nested too deeply")
+        """Names for all that a new revision lists; what none lists any more is let go after a while."""
+        depth = parent.depth if parent is not None else 0
+        if playlist.is_multivariant and depth >= DEPTH:
+            raise _too_deep()
         now = monotonic()
-        resources: dict[Reference, Resource | None] = {}
-        for reference in playlist.references:
-            url = found.base.resolve(reference.uri)
-            resources[reference] = (
-                self._resources.add(
-                    reference, url, named_by=found.named_by, parent=parent, playlist=playlist, now=now
-                )
-                if url is not None
-                else None
-            )
+        resources = self._resources.index(
+            playlist,
+            found.base.resolve,
+            named_by=found.named_by,
+            depth=depth + 1,
+            keep_until=kept_until(playlist, now),
+        )
+        if playlist.is_multivariant and parent is not None and parent in resources.values():
+            raise _too_deep()
         self._tally.dropped_lines += playlist.dropped
-        if not (playlist.is_ended or playlist.is_multivariant):
-            self._expire(now - max(KEEP, KEEP_TARGETS * playlist.target_duration))
-            if self._prefetch:
-                self._fetch_ahead(playlist, resources)
+        self._expire(now)
+        if self._prefetch and not (playlist.is_ended or playlist.is_multivariant):
+            self._fetch_ahead(playlist, resources)
         return resources
 
-    def _expire(self, before: float) -> None:
-        """Let go of everything that was listed last before that time, but for what has no end."""
-        old = {one.name for one in self._resources if one.is_passing and one.listed_at < before}
-        self.downloads.expire(lambda name: name not in old)
-        for name in old:
-            self._resources.forget(name)
+    def renew(self, page: Page) -> None:
+        """A revision is in force still."""
+        now = monotonic()
+        self._resources.renew(page.resources, kept_until(page.playlist, now))
+        self._expire(now)
+
+    def variables(self, resource: Resource | None) -> Mapping[str, str]:
+        """What the source's own playlist defines for the others."""
+        page = None if resource is None else self._root.page
+        return page.playlist.variables if page is not None else {}
+
+    def note(self, what: Role, error: ProxyError) -> None:
+        """A fetch has failed."""
+        if isinstance(error, UpstreamError):
+            self._tally.upstream_errors[error.reason] += 1
+        log.warning("%s not read: %s", what, error.detail, extra=self._who)
+
+    def _expire(self, now: float) -> None:
+        """Let go of everything whose time is over."""
+        for name in self._resources.expire(now):
+            listing = self._children.get(name)
+            if listing is not None and not listing.is_fetching:
+                del self._children[name]
+        self.downloads.expire(self._is_listed)
+
+    def _is_listed(self, name: str, part: Part | None) -> bool:
+        resource = self._resources.get(name)
+        return resource is not None and (part is None or part in resource.ranges)
 
     def _fetch_ahead(self, playlist: Playlist, resources: Mapping[Reference, Resource | None]) -> None:
         segments = playlist.segments()
@@ -226,9 +242,11 @@ class Passthrough:
     def _who(self) -> Mapping[str, str]:
         return {"stream": self.key.digest}
 
+    def _fetching(self) -> int:
+        return sum(listing.is_fetching for listing in (self._root, *self._children.values()))
+
     def snapshot(self) -> RunSnapshot:
         """The passthrough now."""
-        fetching = sum(listing.fetching for listing in (self._root, *self._children.values()))
         return RunSnapshot(
             key=self.key.digest,
             kind=self.kind,
@@ -238,6 +256,33 @@ class Passthrough:
             bitrate=self._rate.read(monotonic(), self.bytes_in),
             skips=0,
             media_info={},
-            upstream_connections=len(self.downloads) + fetching,
+            upstream_connections=len(self.downloads) + self._fetching(),
             ffmpeg_pid=None,
         )
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """One playlist of a passthrough, its own or one that was named: see `listing.Owner`."""
+
+    passthrough: Passthrough
+    resource: Resource | None
+
+    def open(self, settled: Settled | None) -> Source:
+        return self.passthrough.open(self.resource, settled)
+
+    def index(self, playlist: Playlist, found: Found) -> Mapping[Reference, Resource | None]:
+        return self.passthrough.index(self.resource, playlist, found)
+
+    def renew(self, page: Page) -> None:
+        self.passthrough.renew(page)
+
+    def variables(self) -> Mapping[str, str]:
+        return self.passthrough.variables(self.resource)
+
+    def note(self, error: ProxyError) -> None:
+        self.passthrough.note(Role.PLAYLIST, error)
+
+
+def _too_deep() -> UpstreamError:
+    return UpstreamError("not_media", "The source's playlists are nested too deeply, or in a circle")

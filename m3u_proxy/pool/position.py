@@ -63,8 +63,15 @@ class Position:
     """Bytes of this body; ``None`` where unknown."""
 
     def __init__(
-        self, line: Line, meter: Meter, limits: VodLimits, on_closed: Callable[[Position], None]
+        self,
+        line: Line,
+        meter: Meter,
+        limits: VodLimits,
+        on_closed: Callable[[Position], None],
+        owner: str | None = None,
     ) -> None:
+        self.owner = owner
+        """Who the player says it is; ``None`` if that is not known."""
         self._line = line
         self._meter = meter
         self._limits = limits
@@ -87,6 +94,11 @@ class Position:
         self._closed = False
         self._busy = asyncio.Lock()
         self._scope: asyncio.Timeout | None = None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it holds a connection to the provider."""
+        return self._line.is_open
 
     async def ask(self, wish: Wish, before: About | None, url: str, *, keep: bool = False) -> Got:
         """Open the connection, or ``keep`` the one that was begun. The first bytes of a file are judged.

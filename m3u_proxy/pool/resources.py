@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from pathlib import PurePosixPath
+from math import inf
 
 from m3u_proxy.media.playlist import Playlist, Reference, Role
 from m3u_proxy.upstream.policy import AddressClass
@@ -13,6 +13,8 @@ from m3u_proxy.upstream.policy import AddressClass
 LIMIT = 60_000
 """Addresses that are remembered for one source; those listed longest ago are forgotten first."""
 _NAME_SIZE = 10
+_GROUPS = {Role.PLAYLIST: "p", Role.KEY: "k", Role.DATA: "d"}
+"""First letter of a name, ``s`` for media: an address with two uses is two resources."""
 _SUFFIXES = {
     ".ts": ".ts",
     ".m4s": ".m4s",
@@ -28,6 +30,10 @@ _SUFFIXES = {
     ".webvtt": ".vtt",
 }
 """Endings of upstream names, and the honest ones that players are given for them."""
+_ROLE_SUFFIXES = {Role.PLAYLIST: ".m3u8", Role.KEY: ".key", Role.DATA: ".json"}
+
+Part = tuple[int, int]
+"""First and last byte of a range, both included."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,24 +45,20 @@ class Resource:
     role: Role
     suffix: str
     named_by: AddressClass
-    """The least trusted address on the way to the playlist."""
+    """The least trusted address on the way to a playlist that names it."""
     depth: int
-    """Playlists above it."""
-    parent: Resource | None
-    """The playlist that named it; ``None`` for the source's own."""
-    listed_at: float
-    """Monotonic time of the newest playlist that names it."""
-    is_passing: bool
-    """Named by a live playlist, which will not name it for long."""
-    ranges: set[tuple[int, int]] = field(default_factory=set)
-    """Byte ranges of it that were named; none if it is named as a whole."""
+    """Playlists above it, at most."""
+    keep_until: float
+    """Monotonic time up to which it is remembered, ``inf`` if a playlist names it that will not change."""
+    ranges: dict[Part, float] = field(default_factory=dict)
+    """Byte ranges of it that were named, each kept until its own time; none if it is named as a whole."""
 
 
 class Resources:
     """Addresses by name. Outlives the passthrough, so that a paused player finds its film again."""
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+        self._keyed = blake2b(key=secret, digest_size=_NAME_SIZE)
         self._by_name: dict[str, Resource] = {}
 
     def __len__(self) -> int:
@@ -69,45 +71,79 @@ class Resources:
         """The resource of that name, if it is known still."""
         return self._by_name.get(name)
 
-    def add(
+    def index(
         self,
-        reference: Reference,
-        url: str,
+        playlist: Playlist,
+        resolve: Callable[[str], str | None],
         *,
         named_by: AddressClass,
-        parent: Resource | None,
-        playlist: Playlist,
-        now: float,
-    ) -> Resource:
-        """The resource at ``url``, new or named once more."""
-        digest = blake2b(url.encode("utf-8", "surrogateescape"), key=self._secret, digest_size=_NAME_SIZE)
-        name = ("p" if reference.role is Role.PLAYLIST else "s") + digest.hexdigest()
+        depth: int,
+        keep_until: float,
+    ) -> dict[Reference, Resource | None]:
+        """The resources that a playlist with ``depth - 1`` others above it names, new or named once more.
+
+        ``resolve`` makes an address of a URI, or ``None`` of one that nobody may fetch.
+        """
+        found: dict[Reference, Resource | None] = {}
+        for reference in playlist.references:
+            url = resolve(reference.uri)
+            if url is None:
+                found[reference] = None
+                continue
+            known = found[reference] = self._add(reference.role, url, named_by, depth, playlist)
+            _keep(known, reference.byte_range, keep_until)
+        while len(self._by_name) > LIMIT:
+            del self._by_name[next(iter(self._by_name))]
+        return found
+
+    def _add(self, role: Role, url: str, named_by: AddressClass, depth: int, playlist: Playlist) -> Resource:
+        name = self._name(role, url)
         known = self._by_name.pop(name, None)
         if known is None:
-            suffix = _suffix(reference.role, url, has_map=playlist.has_map)
-            depth = parent.depth + 1 if parent else 1
-            passing = not (playlist.is_ended or playlist.is_multivariant)
-            known = Resource(name, url, reference.role, suffix, named_by, depth, parent, now, passing)
-        self._by_name[name] = known
-        known.listed_at = now
-        known.named_by = min(known.named_by, named_by)
-        if reference.byte_range is not None:
-            known.ranges.add(reference.byte_range)
-        if len(self._by_name) > LIMIT:
-            del self._by_name[next(iter(self._by_name))]
+            suffix = _suffix(role, url, has_map=playlist.has_map)
+            known = Resource(name, url, role, suffix, named_by, depth, 0.0)
+        elif known.named_by > named_by:
+            known.named_by = named_by
+        known.depth = max(known.depth, depth)
+        self._by_name[name] = known  # the one listed last
         return known
 
-    def forget(self, name: str) -> None:
-        """No playlist names it any more. Idempotent."""
-        self._by_name.pop(name, None)
+    def _name(self, role: Role, url: str) -> str:
+        digest = self._keyed.copy()
+        digest.update(url.encode("utf-8", "surrogateescape"))
+        return _GROUPS.get(role, "s") + digest.hexdigest()
+
+    def renew(self, found: Mapping[Reference, Resource | None], keep_until: float) -> None:
+        """A playlist names still what ``index`` found in it."""
+        for reference, resource in found.items():
+            if resource is not None:
+                known = self._by_name.pop(resource.name, resource)
+                self._by_name[known.name] = known
+                _keep(known, reference.byte_range, keep_until)
+
+    def expire(self, now: float) -> list[str]:
+        """Forget what is to be kept no longer; the names that are gone."""
+        old = [resource.name for resource in self if resource.keep_until < now]
+        for name in old:
+            del self._by_name[name]
+        for resource in self:
+            if resource.ranges:
+                resource.ranges = {part: until for part, until in resource.ranges.items() if until >= now}
+        return old
+
+
+def _keep(resource: Resource, part: Part | None, until: float) -> None:
+    resource.keep_until = max(resource.keep_until, until)
+    if part is not None and resource.ranges.get(part, -inf) < until:
+        resource.ranges[part] = until
 
 
 def _suffix(role: Role, url: str, *, has_map: bool) -> str:
     """An ending that says what it is: players built on FFmpeg refuse others."""
-    if role in (Role.PLAYLIST, Role.KEY, Role.DATA):
-        return {Role.PLAYLIST: ".m3u8", Role.KEY: ".key", Role.DATA: ".json"}[role]
-    path = url.partition("#")[0].partition("?")[0]
-    found = _SUFFIXES.get(PurePosixPath(path).suffix.lower())
+    if role in _ROLE_SUFFIXES:
+        return _ROLE_SUFFIXES[role]
+    path = url.partition("?")[0]
+    found = _SUFFIXES.get(path[path.rfind(".") :].lower())
     if found is not None:
         return found
     if role is Role.MAP:

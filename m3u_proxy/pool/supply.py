@@ -24,9 +24,12 @@ from m3u_proxy.pool.vod import Vod
 from m3u_proxy.pool.workshop import Workshop
 from m3u_proxy.upstream.begun import Begun, begin
 from m3u_proxy.upstream.source import Head, Source
+from m3u_proxy.upstream.text import decoded_start, is_encoded
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 10.0
+"""Seconds from the head of an answer until it can be told what it is."""
 PARKED = 2.0
 """Seconds for which an opened file waits for the first viewer to read it."""
 
@@ -104,11 +107,13 @@ class Supply:
         try:
             if after is not None:
                 await asyncio.wait([after])
-            if self._is_seek and self._guess is Kind.VOD:
+            if self._is_seek and self._guess is Kind.VOD and not self._strict:
                 await self._be_file(None)
             else:
                 await self._begin()
         except ProxyError as error:
+            if isinstance(error, UpstreamError):
+                self.workshop.parts.tally.upstream_errors[error.reason] += 1
             self._error = error
             self._enter(State.FAILED)
         finally:
@@ -138,7 +143,7 @@ class Supply:
             try:
                 async with attempts.reading():
                     self._opening = True
-                    begun = await begin(source, _is_enough)
+                    begun = await begin(source, _is_enough, patience=PATIENCE)
                     kind = self._judge(begun)
                 self.workshop.history.note(Happening.CONNECTED, detail=kind, index=attempts.failover.index)
                 return source, begun, kind
@@ -152,13 +157,16 @@ class Supply:
                 self._opening = False
 
     def _judge(self, begun: Begun) -> Kind:
+        if not begun.prefix:
+            raise UpstreamError("not_media", "The source sent nothing")
         head = begun.head
         answer = Answer(
-            container=sniff(begun.prefix),
+            container=sniff(decoded_start(head, begun.prefix, PREFIX), is_whole=begun.is_whole),
             content_type=head.content_type,
             is_part=head.status == 206,
             length=_length(head),
             has_ranges=head.headers.get("Accept-Ranges", "").strip().lower() == "bytes",
+            is_encoded=is_encoded(head),
         )
         try:
             return decide(self._guess, answer, strict=self._strict)
@@ -182,24 +190,29 @@ class Supply:
     async def _be_file(self, begun: Begun | None) -> None:
         """Until cancelled: each viewer reads, and fails, for itself."""
         vod = self.workshop.vod()
-        self._begun = begun
-        if begun is not None:
-            vod.note(begun)
-        self._enter(State.LIVE)
-        self._settle(vod)
+        try:
+            if begun is not None:
+                vod.note(begun)
+            self._begun = begun
+            self._enter(State.LIVE)
+            self._settle(vod)
+            await self._park()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._begun = None
+            self._lose(vod, None)
+            self.workshop.keep(vod)
+            await uncut(vod.aclose())
+
+    async def _park(self) -> None:
+        """Hold the opened file for its first reader, but not for long."""
         try:
             async with asyncio.timeout(PARKED):
                 await self._taken.wait()
         except TimeoutError:
-            self._begun = None
+            begun = self.take_begun()
             if begun is not None:
                 await begun.aclose()
-        try:
-            await asyncio.get_running_loop().create_future()
-        finally:
-            self._lose(vod, None)
-            self.workshop.keep(vod)
-            await uncut(vod.aclose())
 
     def take_begun(self) -> Begun | None:
         """The file as it was opened to be judged, for the first who reads it; synchronous."""
@@ -262,14 +275,15 @@ class Supply:
             bitrate=0.0,
             skips=0,
             media_info={},
-            upstream_connections=inner.connections if inner else int(self._opening),
+            upstream_connections=int(self._opening or self._begun is not None)
+            + (inner.connections if inner else 0),
             ffmpeg_pid=None,
         )
 
 
 def _is_enough(prefix: bytes) -> bool:
     """Whether it can be told what this is; a live source is not kept waiting for more than that."""
-    return len(prefix) >= PREFIX or (bool(prefix) and sniff(prefix) is not None)
+    return len(prefix) >= PREFIX or sniff(prefix) is not None
 
 
 def _length(head: Head) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from m3u_proxy.errors import Closed, Unavailable, UpstreamError
 from m3u_proxy.model import Kind
@@ -31,6 +32,8 @@ from m3u_proxy.upstream.source import RangeRefused, Source
 
 __all__ = ["About", "Position", "RangeNotSatisfiable", "Reply", "Vod", "VodLimits", "foreseen"]
 
+SEEK_WAIT = 0.3
+"""Seconds for which a player that asks again may take to hang up where it was; else it is another device."""
 LEARN_WAIT = 5.0
 """Seconds that HEAD waits for other connections to tell what the file is, or to end."""
 _ALL = "bytes=0-"
@@ -87,27 +90,48 @@ class Vod:
         self.about = judged(about, begun.head, begun.prefix, self._url, is_whole=is_whole)
 
     async def open(
-        self, wanted: str | None, if_range: str | None = None, begun: Source | None = None
+        self,
+        wanted: str | None,
+        if_range: str | None = None,
+        begun: Source | None = None,
+        *,
+        owner: str | None = None,
     ) -> Position:
         """A viewer's position. ``wanted`` and ``if_range`` are its Range and If-Range fields.
+
+        ``owner`` is who the player says it is. One that seeks hangs up and asks again at almost the same
+        moment: its connection to the provider is closed first, if that takes no longer than ``SEEK_WAIT``.
 
         ``begun`` is a source that was opened without a Range; its ``open()`` and ``read()`` tell everything
         from the start. It is used if the viewer begins there, else closed before another is opened. Raises
         UpstreamError, RangeNotSatisfiable or Closed, with nothing left open.
         """
-        position = self._position(begun)
+        position = self._position(begun, owner)
         try:
             if begun is None:
                 await self._free.wait()
+                await self._let_go(position)
             await self._begin(position, wanted, if_range, has_begun=begun is not None)
         except BaseException:
             await position.aclose()
             raise
         return position
 
-    def _position(self, begun: Source | None = None) -> Position:
+    async def _let_go(self, position: Position) -> None:
+        """Wait a moment for the place that the player of ``position`` has left."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SEEK_WAIT):
+                while self._is_elsewhere(position):
+                    await self._meter.changed.wait()
+
+    def _is_elsewhere(self, position: Position) -> bool:
+        return position.owner is not None and any(
+            one.owner == position.owner and one.is_connected for one in self._positions if one is not position
+        )
+
+    def _position(self, begun: Source | None = None, owner: str | None = None) -> Position:
         line = Line(self._open_source, self._meter, begun)
-        position = Position(line, self._meter, self._limits, self._positions.discard)
+        position = Position(line, self._meter, self._limits, self._positions.discard, owner)
         self._positions.add(position)
         return position
 

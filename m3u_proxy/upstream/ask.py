@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from m3u_proxy.errors import InvalidField
 from m3u_proxy.upstream.address import Origin
 from m3u_proxy.upstream.policy import AddressClass
-from m3u_proxy.upstream.url import host_of
+from m3u_proxy.upstream.url import parse
 
 _SECRETS_OF_A_HOST = frozenset({"authorization", "cookie", "host"})
 
@@ -25,14 +26,30 @@ class Ask:
     def child(self, url: str, named_by: AddressClass, part: tuple[int, int] | None = None) -> Ask:
         """For something that the content names; what was meant for one host is told to no other."""
         headers = dict(self.headers)
-        if host_of(url) != host_of(self.url):
+        if not _may_share_secrets(self.url, url):
             headers = {
                 name: value for name, value in headers.items() if name.lower() not in _SECRETS_OF_A_HOST
             }
         if part is not None:
-            headers["Range"] = f"bytes={part[0]}-{part[1]}"
+            headers = _over(headers, {"Range": f"bytes={part[0]}-{part[1]}"})
         return replace(self, url=url, headers=headers, named_by=named_by)
 
     def with_headers(self, extra: Mapping[str, str]) -> Ask:
         """For another part of the same file."""
-        return replace(self, headers={**self.headers, **extra}, is_file=True)
+        return replace(self, headers=_over(self.headers, extra), is_file=True)
+
+
+def _over(headers: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
+    """``headers`` with those of ``extra`` in the place of their own; names ignore case (RFC 9110 §5.1)."""
+    names = {name.lower() for name in extra}
+    return {name: value for name, value in headers.items() if name.lower() not in names} | dict(extra)
+
+
+def _may_share_secrets(own: str, other: str) -> bool:
+    """Whether ``other`` is at the same host, and not in the clear where ``own`` is not."""
+    try:
+        ours, theirs = parse(own), parse(other)
+    except InvalidField:
+        return False
+    is_in_the_clear = ours.url.scheme == "https" and theirs.url.scheme == "http"
+    return ours.host == theirs.host and not is_in_the_clear

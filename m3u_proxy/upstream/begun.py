@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from m3u_proxy.errors import UpstreamError
@@ -9,7 +10,10 @@ from m3u_proxy.upstream.source import Head, Source
 
 
 class Begun:
-    """An open ``Source``; ``aclose()`` closes what it wraps. Made by ``begin``."""
+    """An open ``Source``; ``aclose()`` closes what it wraps. Made by ``begin``.
+
+    A body that is over is told by ``is_whole``; one without a byte has an empty ``prefix`` as well.
+    """
 
     def __init__(self, source: Source, head: Head, prefix: bytes, ending: UpstreamError | None) -> None:
         self.head = head
@@ -18,6 +22,11 @@ class Begun:
         self._source = source
         self._unread = prefix
         self._ending = ending
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the bytes that were looked at are all there are."""
+        return self._ending is not None
 
     async def open(self) -> Head:
         """It is open already."""
@@ -37,19 +46,24 @@ class Begun:
         await self._source.aclose()
 
 
-async def begin(source: Source, is_enough: Callable[[bytes], bool]) -> Begun:
+async def begin(
+    source: Source, is_enough: Callable[[bytes], bool], *, patience: float | None = None
+) -> Begun:
     """Open ``source`` and read until ``is_enough``, or to the end of a short body.
 
-    Raises UpstreamError with the source still to be closed by whoever made it.
+    Raises UpstreamError, and ``stall`` where it takes longer than ``patience`` seconds from the head on;
+    the source is then still to be closed by whoever made it.
     """
     head = await source.open()
     prefix, ending = b"", None
-    while not is_enough(prefix):
-        try:
-            prefix += await source.read()
-        except UpstreamError as error:
-            if not prefix or error.reason != "eof":
-                raise
-            ending = error
-            break
+    try:
+        async with asyncio.timeout(patience):
+            while not is_enough(prefix):
+                prefix += await source.read()
+    except TimeoutError:
+        raise UpstreamError("stall", "The source sends too slowly to tell what it is") from None
+    except UpstreamError as error:
+        if error.reason != "eof":
+            raise
+        ending = error.again()
     return Begun(source, head, prefix, ending)

@@ -12,6 +12,7 @@ RATIO = 100
 """Decoded bytes per encoded byte; more is a bomb."""
 _WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 47}
 """zlib's ``wbits``: gzip only; zlib or gzip, told by the header (RFC 9110 §8.4.1)."""
+_NONE = ("", "identity")
 
 
 async def read_text(source: Source, *, limit: int, patience: float) -> tuple[Head, bytes]:
@@ -29,8 +30,30 @@ async def read_text(source: Source, *, limit: int, patience: float) -> tuple[Hea
     return head, body
 
 
+def is_encoded(head: Head) -> bool:
+    """Whether the body has a content coding, though we ask for none."""
+    return _coding(head) not in _NONE
+
+
+def decoded_start(head: Head, prefix: bytes, size: int) -> bytes:
+    """What the first bytes of a body decode to, at most ``size`` bytes; nothing where they cannot be."""
+    if not is_encoded(head):
+        return prefix
+    window = _WINDOWS.get(_coding(head))
+    if window is None:
+        return b""
+    try:
+        return zlib.decompressobj(window).decompress(prefix, size)
+    except zlib.error:
+        return b""
+
+
+def _coding(head: Head) -> str:
+    return head.headers.get("Content-Encoding", "").strip().lower()
+
+
 async def _read(source: Source, head: Head, limit: int) -> bytes:
-    unpack = _Unpacker(head.headers.get("Content-Encoding", ""), limit)
+    unpack = _Unpacker(_coding(head), limit)
     parts: list[bytes] = []
     while True:
         try:
@@ -46,11 +69,10 @@ async def _read(source: Source, head: Head, limit: int) -> bytes:
 class _Unpacker:
     """Counts what comes in and goes out. We ask for ``identity``; some servers compress all the same."""
 
-    def __init__(self, encoding: str, limit: int) -> None:
-        name = encoding.strip().lower()
-        if name not in ("", "identity", *_WINDOWS):
+    def __init__(self, coding: str, limit: int) -> None:
+        if coding not in _NONE and coding not in _WINDOWS:
             raise UpstreamError("not_media", "The document comes in an encoding that was not asked for")
-        self._zlib = zlib.decompressobj(_WINDOWS[name]) if name in _WINDOWS else None
+        self._zlib = zlib.decompressobj(_WINDOWS[coding]) if coding in _WINDOWS else None
         self._limit = limit
         self._taken = self._given = 0
 

@@ -98,6 +98,7 @@ def join(base: Target, reference: str, field: str = "url") -> Target:
 
     Credentials of ``base`` go along unless the reference names a host itself.
     """
+    reference = reference.strip(" ")  # as urljoin does, which would then find a host that is not seen here
     if _SCHEME_OR_HOST.match(reference):
         whole = reference if reference[0] != "/" else f"{base.url.scheme}:{reference}"
         return parse(whole, field)
@@ -106,32 +107,42 @@ def join(base: Target, reference: str, field: str = "url") -> Target:
     return replace(parse(urljoin(str(base.url), reference), field), userinfo=base.userinfo)
 
 
-def host_of(url: str) -> str | None:
-    """Host of a URL, in canonical form; ``None`` for what is no usable URL."""
-    try:
-        return parse(url).host
-    except InvalidField:
-        return None
-
-
-_PLAIN = re.compile(
-    r"[A-Za-z0-9_~%-][A-Za-z0-9._~%=&+,;@-]*(?:/[A-Za-z0-9_~%-][A-Za-z0-9._~%=&+,;@-]*)*(?:\?[A-Za-z0-9._~%=&+,;@/?-]*)?"
-)
-"""A relative reference that only has to be put behind a folder: no scheme, no dots to resolve."""
+_LEAF = re.compile(r"[A-Za-z0-9_~%=&+,@-][A-Za-z0-9_~%=&+,@.-]*(?:\?[A-Za-z0-9._~%=&+,@;/?:-]+)?")
+"""What can be put behind a folder as it stands: no dots to resolve, no scheme, nothing to be quoted."""
 
 
 class Base:
-    """Where a document was read, for the references in it; quick, because playlists hold thousands."""
+    """Where a document was read, for the references in it; quick, because playlists hold thousands.
+
+    Most references of a playlist lead to a few folders: each of them is resolved once (RFC 3986 §5.2).
+    """
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self._folder = str(replace(target, url=target.url.with_query(None).with_fragment(None)))
-        self._folder = self._folder.rpartition("/")[0] + "/"
+        self._folders: dict[str, str | None] = {}
 
     def resolve(self, reference: str) -> str | None:
         """The absolute URL, with the credentials that go along; ``None`` if there is no usable one."""
-        if _PLAIN.fullmatch(reference):
-            return self._folder + reference
+        reference = reference.strip(" ")
+        end = reference.find("?")
+        cut = reference.rfind("/", 0, end if end >= 0 else len(reference)) + 1
+        if _LEAF.fullmatch(reference, cut):
+            name = reference[:cut]
+            if name not in self._folders:
+                self._folders[name] = self._folder(name)
+            folder = self._folders[name]
+            if folder is not None and len(folder) + len(reference) - cut <= MAX_URL:
+                return folder + reference[cut:]
+        return self._joined(reference)
+
+    def _folder(self, name: str) -> str | None:
+        """URL of a folder; ``None`` where what follows in a reference may be no name in it."""
+        if not name:
+            name = "."
+        url = None if "#" in name else self._joined(name)
+        return url if url is not None and url.endswith("/") else None
+
+    def _joined(self, reference: str) -> str | None:
         try:
             return str(join(self.target, reference))
         except InvalidField:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
+from m3u_proxy.errors import ProxyError
 from m3u_proxy.pool.about import Reply, foreseen
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.pool.viewers import Viewer
@@ -17,11 +20,14 @@ from m3u_proxy.web.middleware import NO_STORE
 
 
 async def send_file(
-    context: Context, request: web.Request, supply: Supply, vod: Vod, viewer: Viewer
+    context: Context, request: web.Request, supply: Supply, vod: Vod, viewer: Viewer, owner: str
 ) -> web.StreamResponse:
-    """The body or a part of it; one that cannot be gone on with is broken off, and looks incomplete."""
+    """The body or a part of it; one that cannot be gone on with is broken off, and looks incomplete.
+
+    ``owner``: the player's id, which is also that of its earlier requests.
+    """
     position = await vod.open(
-        request.headers.get("Range"), request.headers.get("If-Range"), supply.take_begun()
+        request.headers.get("Range"), request.headers.get("If-Range"), supply.take_begun(), owner=owner
     )
     try:
         response = web.StreamResponse(status=position.status, headers={**position.headers, **NO_STORE})
@@ -32,9 +38,21 @@ async def send_file(
             response.force_close()
         async with aclosing(_pieces(position)) as pieces:
             await send_pieces(context, request, response, viewer, pieces)
+    except ProxyError:
+        if position.length is None and request.version < HttpVersion11:
+            _reset(request)
+        raise
     finally:
         await position.aclose()
     return response
+
+
+def _reset(request: web.Request) -> None:
+    """End a body that only the connection's end delimits with RST: FIN would say that it is complete."""
+    if request.transport is not None:
+        sock = request.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        request.transport.abort()
 
 
 async def _pieces(position: Position) -> AsyncGenerator[bytes, None]:

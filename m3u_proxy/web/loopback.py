@@ -8,13 +8,13 @@ from pathlib import PurePosixPath
 
 from aiohttp import web
 
-from m3u_proxy.errors import ProxyError
+from m3u_proxy.errors import ProxyError, UpstreamError
 from m3u_proxy.media.playlist import Role
 from m3u_proxy.pool.downloads import Part, checked
 from m3u_proxy.pool.loopback import Grant, Grants
 from m3u_proxy.pool.passthrough import Passthrough
 from m3u_proxy.pool.resources import Resource
-from m3u_proxy.pool.vod import Vod
+from m3u_proxy.pool.vod import Position, Vod
 from m3u_proxy.web.middleware import failure, status_of
 
 GRANTS = web.AppKey("grants", Grants)
@@ -95,12 +95,22 @@ def _part(request: web.Request, resource: Resource) -> Part | None:
     return part if part in resource.ranges else None
 
 
+async def _moved(grant: Grant, source: Vod, wanted: str | None) -> Position:
+    """A new place in the file. FFmpeg opens it before it lets go of the old one, so we let go of that."""
+    async with grant.moving:
+        if grant.position is not None:
+            await grant.position.aclose()
+        try:
+            grant.position = await source.open(wanted, None, grant.take_begun())
+        except UpstreamError as error:
+            grant.lose(error.reason)  # FFmpeg would go on with the old place, which is no more
+            raise
+        return grant.position
+
+
 async def _file(request: web.Request, grant: Grant, source: Vod) -> web.StreamResponse:
-    """A file from where FFmpeg wants it; it opens a new place before it lets go of the old, so we let go."""
-    if grant.position is not None:
-        await grant.position.aclose()
-    begun = grant.take_begun()
-    position = grant.position = await source.open(request.headers.get("Range"), None, begun)
+    """A file from where FFmpeg wants it."""
+    position = await _moved(grant, source, request.headers.get("Range"))
     try:
         response = web.StreamResponse(status=position.status, headers=position.headers)
         response.content_length = position.length

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from time import monotonic
 
 from aiohttp import web
@@ -14,6 +13,7 @@ from m3u_proxy.pool.relay import Relay
 from m3u_proxy.pool.supply import Inner, Supply
 from m3u_proxy.pool.viewers import Viewer
 from m3u_proxy.pool.vod import Vod
+from m3u_proxy.upstream.ranges import parse_single
 from m3u_proxy.web.answers import joined, redirect, way_out
 from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.files import foretell, send_file
@@ -22,7 +22,6 @@ from m3u_proxy.web.middleware import NO_STORE, finish
 
 LINGER = 5.0
 """Seconds a connection may take to empty after its stream has ended."""
-_FROM_THE_START = re.compile(r"bytes=0-\d*$")
 _SILENT = "The source sends nothing"
 
 
@@ -52,9 +51,10 @@ async def stream(request: web.Request) -> web.StreamResponse:
     if request.method == "HEAD":
         return await _foreseen(context, request, stream_id)
     began = monotonic()
-    wanted = request.headers.get("Range")
-    is_seek = wanted is not None and not _FROM_THE_START.match(wanted)
-    thing, viewer = context.audience.watch(stream_id, identify(request, stream_id), is_seek=is_seek)
+    part = parse_single(request.headers.get("Range"))
+    is_seek = part is not None and part.first != 0
+    client = identify(request, stream_id)
+    thing, viewer = context.audience.watch(stream_id, client, is_seek=is_seek)
     reason = "client_left"
     try:
         warm = thing.is_warm
@@ -63,7 +63,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
             return await _send_live(context, request, source, viewer, warm=warm, began=began)
         if isinstance(source, Vod):
             assert isinstance(thing, Supply)
-            return await send_file(context, request, thing, source, viewer)
+            return await send_file(context, request, thing, source, viewer, client.id)
         reason = "redirected"
         return _to_playlist(request, stream_id)
     except ProxyError as error:

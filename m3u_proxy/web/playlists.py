@@ -6,8 +6,9 @@ from time import monotonic
 
 from aiohttp import web
 
-from m3u_proxy.errors import ProxyError
+from m3u_proxy.errors import NotFound, ProxyError
 from m3u_proxy.ffmpeg.hls import HlsWriter
+from m3u_proxy.media.playlist import Role
 from m3u_proxy.model import Client
 from m3u_proxy.pool.listing import Page
 from m3u_proxy.pool.passthrough import Passthrough
@@ -70,8 +71,8 @@ async def _foreseen(context: Context, client: Client, name: str | None) -> web.R
     source = context.audience.playlists(client.stream_id)
     page: HlsWriter | Page | None = source if isinstance(source, HlsWriter) and source.is_warm else None
     if isinstance(source, Passthrough):
-        if name is not None:
-            source.resource(name)  # or it has expired
+        if name is not None and source.resource(name).role is not Role.PLAYLIST:
+            raise NotFound("Not a playlist")
         page = source.known_page(name)
     return _response(context, page, client)
 

@@ -33,6 +33,8 @@ from tests.support.answer import CHUNK, Answer, Connection, LiveEdge, Sender, nu
 
 __all__ = ["Answer", "Connection", "Origin", "PathLog", "null_packets"]
 
+OVER = Answer(status=429, headers={"Retry-After": "1"}, body="too many connections", length=True)
+
 
 @dataclass
 class PathLog:
@@ -53,7 +55,10 @@ class PathLog:
 
 
 class Origin:
-    """The server. ``rate`` (bits/s) moves the live edge by clock; without it only ``step()`` does."""
+    """The server. ``rate`` (bits/s) moves the live edge by clock; without it only ``step()`` does.
+
+    ``limit`` is what the account allows: a request beyond so many is answered with ``over``, and counted.
+    """
 
     def __init__(
         self,
@@ -63,14 +68,21 @@ class Origin:
         ts: bytes | None = None,
         rate: float = 0.0,
         tls: ssl.SSLContext | None = None,
+        limit: int = 0,
+        over: Answer = OVER,
     ) -> None:
         self.host = host
         self.port = port
         self.ts = ts if ts is not None else null_packets(7 * 64)
         self.connections: list[Connection] = []
         """Every accepted connection, with or without a request."""
+        self.refused = 0
+        """Requests that came while ``limit`` others were being answered."""
         self._rate = rate
         self._tls = tls
+        self._limit = limit
+        self._over = over
+        self._busy = 0
         self._answers: dict[str, list[Answer]] = {}
         self._default = Answer(status=404)
         self._paths: defaultdict[str, PathLog] = defaultdict(PathLog)
@@ -184,13 +196,20 @@ class Origin:
         log.connections.append(connection)
         log.peak = max(log.peak, log.live)
         answers = self._answers.get(connection.path) or [self._default]
-        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        is_over = 0 < self._limit <= self._busy
+        if is_over:
+            answer = self._over
+            self.refused += 1
+        else:
+            answer = answers.pop(0) if len(answers) > 1 else answers[0]
         self._edge.tell()
+        self._busy += not is_over
         answering = asyncio.ensure_future(Sender(self._edge, connection, writer).send(answer))
         leaving = asyncio.ensure_future(self._watch(connection, reader))
         try:
             await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._busy -= not is_over
             answering.cancel()
             leaving.cancel()
             await asyncio.gather(answering, leaving, return_exceptions=True)

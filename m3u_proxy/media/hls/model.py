@@ -36,6 +36,8 @@ class Role(StrEnum):
     KEY = "key"
     DATA = "data"
 
+    __hash__ = str.__hash__  # that of an Enum is a call for each look-up
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -122,14 +124,22 @@ class Playlist:
         out.append(self.trailer)
         return "".join(out)
 
-    def narrowed(self) -> Playlist:
-        """A multivariant playlist with the variant of the highest BANDWIDTH alone, and its one rendition each
-        of audio and video: DEFAULT=YES, or else the first. Any other playlist: itself.
+    def variants(self) -> tuple[Reference, ...]:
+        """The playlists to choose from, that of the highest BANDWIDTH first; none in a media playlist."""
+        slots = [slot for slot in self.slots if slot.kind is Kind.VARIANT]
+        return references_of(sorted(slots, key=_bandwidth, reverse=True))
+
+    def narrowed(self, is_usable: Callable[[Reference], bool] = lambda _: True) -> Playlist:
+        """A multivariant playlist with the usable variant of the highest BANDWIDTH alone, and its one
+        rendition each of audio and video: DEFAULT=YES, or else the first. Without a usable variant there is
+        none left. Any other playlist: itself.
         """
         if not self.is_multivariant:
             return self
-        best = max((slot for slot in self.slots if slot.kind is Kind.VARIANT), key=_bandwidth)
-        kept = [best, *filter(None, (_rendition(self.slots, best, kind) for kind in ("AUDIO", "VIDEO")))]
+        usable = [slot for slot in self.slots if slot.kind is Kind.VARIANT and _leads(slot, is_usable)]
+        best = max(usable, key=_bandwidth, default=None)
+        renditions = [_rendition(self.slots, best, kind) for kind in ("AUDIO", "VIDEO")] if best else []
+        kept = filter(None, (best, *renditions))
         left = {id(slot) for slot in self.slots if slot.kind in _CHOICES}.difference(map(id, kept))
         slots, trailer = without(self.slots, self.trailer, left)
         slots = tuple(_plain_variant(slot) if slot.kind is Kind.VARIANT else slot for slot in slots)
@@ -167,6 +177,10 @@ def _usable(kind: Kind, scope: str, is_usable: bool, unusable: set[str]) -> bool
     elif scope:
         unusable.add(scope)
     return is_usable
+
+
+def _leads(slot: Slot, is_usable: Callable[[Reference], bool]) -> bool:
+    return slot.reference is not None and is_usable(slot.reference)
 
 
 def _bandwidth(variant: Slot) -> int:

@@ -7,6 +7,7 @@ from secrets import token_bytes
 
 from m3u_proxy.events import Bus
 from m3u_proxy.ffmpeg.transcoder import Transcoder
+from m3u_proxy.pool.accounts import Accounts, LeasedSource
 from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.catalog import Catalog
@@ -42,8 +43,10 @@ def audience(
     max_viewers: int,
 ) -> Audience:
     """Streams, viewers and the pool that serves them."""
+    accounts = Accounts(settings.account_limits)
     parts = Parts(
-        open_source=Opener(settings, judge),
+        open_source=Opener(settings, judge, accounts),
+        accounts=accounts,
         relay_limits=RelayLimits(
             ring=settings.relay_buffer_size,
             queue=min(QUEUE, settings.change_buffer_chunks * QUEUE_UNIT),
@@ -80,10 +83,11 @@ def audience(
 
 
 class Opener:
-    """Makes a source for an ask; every one of them passes the same judge."""
+    """Makes a source for an ask; every one of them passes the same judge and pays with a slot."""
 
-    def __init__(self, settings: Settings, judge: Judge) -> None:
+    def __init__(self, settings: Settings, judge: Judge, accounts: Accounts) -> None:
         self._judge = judge
+        self._accounts = accounts
         self._tls_verify = settings.upstream_tls_verify
         connect, first = settings.default_connection_timeout, settings.default_read_timeout
         self._live = Limits(connect=connect, first_byte=first, stall=settings.live_chunk_timeout_seconds)
@@ -93,7 +97,11 @@ class Opener:
             stall=settings.vod_chunk_timeout_seconds,
         )
 
-    def __call__(self, ask: Ask) -> HttpSource:
+    def __call__(self, ask: Ask) -> LeasedSource:
+        slot = self._accounts.slot(ask.payer or ask.url, lasting=ask.is_lasting)
+        return LeasedSource(self._attempt(ask), slot)
+
+    def _attempt(self, ask: Ask) -> HttpSource:
         return HttpSource(
             ask.url,
             ask.headers,

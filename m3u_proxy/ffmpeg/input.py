@@ -22,6 +22,8 @@ _OF_MPEGTS = frozenset({"resync_size", "fix_teletext_pts", "scan_all_pmts", "mer
 """Private options of one demuxer: FFmpeg refuses to start when another one is given them."""
 _IN_PLAYLISTS = "hls,mpegts,mov,aac,ac3,eac3,mp3,webvtt"
 """What segments may hold. FFmpeg guesses their format, and some formats name further files."""
+SWITCHED = "switched"
+"""Why a run ends whose source was replaced by another: no failure, and the next one begins at once."""
 
 
 @dataclass(frozen=True, slots=True)

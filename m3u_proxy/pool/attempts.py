@@ -13,7 +13,8 @@ from typing import Protocol
 from m3u_proxy.errors import ProxyError, Unusable, UpstreamError
 from m3u_proxy.pool.history import Happening, History
 from m3u_proxy.pool.tally import Tally
-from m3u_proxy.upstream.failover import AskResolver, Failover, GiveUp, Outcome, Try, word_of
+from m3u_proxy.upstream.failover import AskResolver, Failover, GiveUp, Try
+from m3u_proxy.upstream.outcome import Outcome, word_of
 from m3u_proxy.upstream.source import Source
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,10 @@ class Switched(Exception):
 
 class Succession(Protocol):
     """Where a relay's sources come from."""
+
+    @property
+    def url(self) -> str:
+        """Of the source in use, or about to be."""
 
     async def next(self) -> Source:
         """The next source, not yet asked, when its time has come. Raises why there is none any more."""

@@ -15,7 +15,7 @@ from time import monotonic
 from m3u_proxy.errors import ProxyError, Unavailable, UpstreamError
 from m3u_proxy.ffmpeg.hls import HlsWriter
 from m3u_proxy.ffmpeg.transcoder import Transcoder
-from m3u_proxy.model import Kind, RunSnapshot, Stream, StreamKey, guess_kind
+from m3u_proxy.model import Kind, RunSnapshot, Stream, StreamKey
 from m3u_proxy.pool.attempts import Switch
 from m3u_proxy.pool.entry import Entry, Running
 from m3u_proxy.pool.history import Moment
@@ -29,7 +29,7 @@ LONGEST_REFUSAL = 30.0
 """Seconds for which a failed thing is answered from memory; doubled with every failure in a row."""
 HEALTHY = 30.0
 """Seconds of life after which a failure counts as the first."""
-PASSING = frozenset({"disk", "disk_full"})
+PASSING = frozenset({"disk", "disk_full", "account_limit"})
 """Reasons that are not the stream's own: the time in which it is refused does not grow."""
 DOUBLINGS = 5
 """After so many the longest is reached."""
@@ -56,6 +56,7 @@ class Pool:
         self._entries: dict[StreamKey, Entry] = {}
         self._closing: dict[StreamKey, asyncio.Task[None]] = {}
         self._refusals: dict[StreamKey, Refusal] = {}
+        parts.accounts.on_need = self._make_room
         self.on_failure: Callable[[Collection[str], ProxyError], None] = lambda _, __: None
         """Told the ids of the streams that used a thing which failed, and why it did."""
         self.on_switch: Callable[[Collection[str], Switch], None] = lambda _, __: None
@@ -112,12 +113,11 @@ class Pool:
         return writer
 
     def _supply(self, stream: Stream, *, is_seek: bool) -> Supply:
-        trace = self.parts.memory.get(stream.origin.key)
-        guess = trace.kind if trace is not None and trace.kind is not None else guess_kind(stream.origin.url)
+        workshop = Workshop(self.parts, stream, lambda switch: self._on_switch(stream.origin.key, switch))
         return Supply(
             stream.origin.key,
-            guess,
-            Workshop(self.parts, stream, lambda switch: self._on_switch(stream.origin.key, switch)),
+            workshop.guess,
+            workshop,
             strict=stream.strict_live_ts,
             is_seek=is_seek,
         )
@@ -284,11 +284,20 @@ class Pool:
         """Begin to close what nobody has held for the grace; forget old failures. No ``await`` in here."""
         for key in [key for key, one in self._refusals.items() if now > one.until + LONGEST_REFUSAL]:
             del self._refusals[key]
-        idle = [
-            one for one in self._entries.values() if not one.leases and now - one.idle_since >= self._grace
-        ]
-        for entry in self.unused(*idle):
+        idle = [one for one in self._entries.values() if not one.leases]
+        for entry in self.unused(*(one for one in idle if now - one.idle_since >= self._grace)):
             self._begin_close(entry)
+        for account in {account for one in idle if (account := _account(one)) is not None}:
+            if self.parts.accounts.is_wanted(account):
+                self._make_room(account)
+
+    def _make_room(self, account: str) -> None:
+        """Somebody waits for a connection of that account: what nobody watches gives up its own."""
+        for entry in [one for one in self._entries.values() if not one.leases]:
+            group = self.unused(entry)
+            if any(_account(one) == account for one in group):
+                for one in group:
+                    self._begin_close(one)
 
     async def aclose(self) -> None:
         """End everything; no task, process or socket of the pool is left."""
@@ -296,3 +305,8 @@ class Pool:
             self._begin_close(entry)
         if self._closing:
             await asyncio.wait(list(self._closing.values()))
+
+
+def _account(entry: Entry) -> str | None:
+    """Who pays for the source of an entry, if it reads one itself."""
+    return entry.thing.workshop.account if isinstance(entry.thing, Supply) else None

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 
 from m3u_proxy.errors import Closed, ProxyError, UpstreamError
 from m3u_proxy.ffmpeg.hls import uncut
-from m3u_proxy.ffmpeg.input import Input
+from m3u_proxy.ffmpeg.input import SWITCHED, Input
 from m3u_proxy.media.mpegts import Batch, NotMedia, Point
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
 from m3u_proxy.pool.attempts import Succession, Switched
@@ -81,6 +81,9 @@ class Relay:
         self._fanout = Fanout(self._ring, lambda: self._edge, queue=limits.queue, tally=tally)
         self._filler_limit = limits.filler
         self._fill_until = 0.0
+        self._taps: set[Tap] = set()
+        self._url = ""
+        """Of the source whose media came last."""
         self._filler: asyncio.TimerHandle | None = None
         self._rate = Rate()
         self._floor = Floor()
@@ -132,7 +135,9 @@ class Relay:
 
     def tap(self) -> Tap:
         """A place for FFmpeg, which is fed through its standard input like any other viewer."""
-        return Tap(self)
+        tap = Tap(self, self._taps.discard)
+        self._taps.add(tap)
+        return tap
 
     async def run(self, after: asyncio.Task[None] | None = None) -> None:
         """Read until cancelled or given up; afterwards no socket, timer or viewer of this relay is left.
@@ -240,7 +245,8 @@ class Relay:
             self._flush_timer = None
         if not self._parts:
             return
-        self._ring.append(b"".join(self._parts), self._points)
+        points = list(self._points)
+        self._ring.append(b"".join(self._parts), points)
         self._edge = self._intake.tables()  # those of a chunk still to come would be ahead of the ring
         self._parts.clear()
         self._points.clear()
@@ -248,6 +254,15 @@ class Relay:
         self._ready.set()
         self._begun.set()
         self._fanout.pulse()
+        if points and self._url != self._succession.url:
+            self._begin_other(self._succession.url)
+
+    def _begin_other(self, url: str) -> None:
+        """Media of another source has come: its codecs may be others, so each FFmpeg has to begin anew."""
+        is_switch = bool(self._url)
+        self._url = url
+        for tap in list(self._taps) if is_switch else ():
+            tap.end(SWITCHED)
 
     def _fail(self, error: ProxyError) -> None:
         self.error = error
@@ -285,8 +300,9 @@ class Tap:
 
     input = Input()
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: Relay, on_close: Callable[[Tap], None]) -> None:
         self._relay = relay
+        self._on_close = on_close
         self._outlet: Outlet | None = None
         self._sink: PipeSink | None = None
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -302,11 +318,17 @@ class Tap:
         assert stdin is not None
         self._sink = PipeSink(stdin)
         self._outlet = Outlet(self._sink)
-        self._outlet.ended.add_done_callback(lambda outlet: self.ended.set_result(outlet.result()))
+        self._outlet.ended.add_done_callback(lambda outlet: self.end(outlet.result()))
         self._relay.attach(self._outlet)
+
+    def end(self, reason: str) -> None:
+        """There is nothing more for this FFmpeg. Idempotent: the first reason stays."""
+        if not self.ended.done():
+            self.ended.set_result(reason)
 
     def close(self) -> None:
         """Stop feeding; the pipe stays open and belongs to the child. Idempotent."""
+        self._on_close(self)
         if self._outlet is not None and self._sink is not None:
             self._relay.detach(self._outlet)
             self._sink.close()

@@ -21,6 +21,8 @@ PACE = Pace()
 class Respawns:
     """A `Succession` of runs of one FFmpeg command; given up after three fast failures."""
 
+    url = "pipe:1"
+
     def __init__(self, open_source: Callable[[], Source], history: History) -> None:
         self._open_source = open_source
         self._history = history

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from m3u_proxy.errors import Closed, ProxyError, UpstreamError
+from m3u_proxy.errors import Closed, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.ffmpeg.hls import uncut
 from m3u_proxy.ffmpeg.run import Tap
 from m3u_proxy.media.form import Answer, NotMedia, decide
@@ -151,6 +151,8 @@ class Supply:
                 await uncut(source.aclose())
                 if isinstance(error, UpstreamError):
                     attempts.lost(error)
+                elif isinstance(error, Unavailable) and attempts.failover.has_others:
+                    attempts.lost(UpstreamError(error.reason, error.detail))  # another provider may be free
                 elif not isinstance(error, Switched):
                     raise
             finally:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from m3u_proxy.model import Kind, Stream, StreamKey
+from m3u_proxy.model import Kind, Stream, StreamKey, guess_kind
+from m3u_proxy.pool.accounts import Accounts
 from m3u_proxy.pool.attempts import Attempts, Succession, Switch
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.listing import Settled
@@ -29,6 +30,7 @@ class Parts:
     """What all things of a pool have in common."""
 
     open_source: Callable[[Ask], Source]
+    accounts: Accounts
     relay_limits: RelayLimits
     vod_limits: VodLimits
     budget: Budget
@@ -82,7 +84,18 @@ class Workshop:
         headers = stream.origin.headers
         if url != stream.origin.url:
             headers = self.parts.request_headers(url, stream.user_agent, stream.headers)
-        return Ask(url, headers, self._named.get(url, "operator"))
+        is_lasting = self.guess is not Kind.HLS
+        return Ask(url, headers, self._named.get(url, "operator"), is_lasting=is_lasting)
+
+    @property
+    def guess(self) -> Kind:
+        """What its source yielded the last time, or what its URL looks like."""
+        return self.parts.memory.of(self._key).kind or guess_kind(self._stream.origin.url)
+
+    @property
+    def account(self) -> str:
+        """Who pays for the source in use."""
+        return self.parts.accounts.account(self.attempts.url)
 
     async def _resolve(self, question: AskResolver) -> str | None:
         stream = self._stream

@@ -22,21 +22,27 @@ class Ask:
     named_by: Origin = "operator"
     is_file: bool = False
     """A file is read at a viewer's own pace, and its silence judged by that."""
+    is_lasting: bool = False
+    """A live stream or a file holds its connection; playlists and segments end by themselves."""
+    payer: str = ""
+    """URL of the account that pays for the connection; empty: its own."""
 
     def child(self, url: str, named_by: AddressClass, part: tuple[int, int] | None = None) -> Ask:
         """For something that the content names; what was meant for one host is told to no other."""
         headers = dict(self.headers)
-        if not _may_share_secrets(self.url, url):
+        is_akin = _may_share_secrets(self.url, url)
+        if not is_akin:
             headers = {
                 name: value for name, value in headers.items() if name.lower() not in _SECRETS_OF_A_HOST
             }
         if part is not None:
             headers = _over(headers, {"Range": f"bytes={part[0]}-{part[1]}"})
-        return replace(self, url=url, headers=headers, named_by=named_by)
+        payer = self.payer or self.url if is_akin else url
+        return replace(self, url=url, headers=headers, named_by=named_by, is_lasting=False, payer=payer)
 
     def with_headers(self, extra: Mapping[str, str]) -> Ask:
         """For another part of the same file."""
-        return replace(self, headers=_over(self.headers, extra), is_file=True)
+        return replace(self, headers=_over(self.headers, extra), is_file=True, is_lasting=True)
 
 
 def _over(headers: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:

@@ -126,6 +126,11 @@ class Failover:
     def __repr__(self) -> str:
         return f"<Failover index={self.index} of {len(self._urls)} attempts={self.attempts}>"
 
+    @property
+    def has_others(self) -> bool:
+        """Whether there is, or may be, another source."""
+        return self._has_resolver or bool(self._others())
+
     def renew(self, urls: Sequence[str], *, has_resolver: bool) -> None:
         """Other sources from the next attempt on."""
         self._urls = _numbered(urls)

@@ -17,6 +17,7 @@ from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.media.timeline import Entry as Listed
 from m3u_proxy.media.timeline import Timeline
 from m3u_proxy.model import RunSnapshot, State, Stream, StreamKey
+from m3u_proxy.pool.accounts import Accounts
 from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.catalog import Catalog
@@ -161,6 +162,7 @@ def parts_of(open_source: Callable[[Ask], Source], *, reconnect: float = 30.0) -
     """What a pool needs, with sources opened by ``open_source``."""
     return Parts(
         open_source=open_source,
+        accounts=Accounts({}),
         relay_limits=RelayLimits(),
         vod_limits=VodLimits(),
         budget=Budget(64 * 2**20),

@@ -1,4 +1,4 @@
-"""One FFmpeg, one claimed directory, one playlist: HLS for all viewers of a transcoded stream."""
+"""One playlist for all viewers of a transcoded stream, whatever becomes of the FFmpeg behind it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from math import inf
+from dataclasses import dataclass, field
 from secrets import token_hex
 from time import monotonic
 from typing import TypeVar
 
 from m3u_proxy.errors import Closed, ProxyError, Unavailable
-from m3u_proxy.ffmpeg.run import COMPLETED, Argv, Feed, Kit, Run
+from m3u_proxy.ffmpeg.health import Health, Speed
+from m3u_proxy.ffmpeg.restarts import Pace, Restarts
+from m3u_proxy.ffmpeg.run import COMPLETED, RETRY_AFTER, Argv, Feed, Kit, Lost, Run
 from m3u_proxy.ffmpeg.shelf import Delivery, Segment, Shelf
 from m3u_proxy.media.timeline import Timeline
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
@@ -23,10 +24,8 @@ log = logging.getLogger(__name__)
 
 LOOK_INTERVAL = 0.1
 """Seconds between two looks into the directory; a look costs a thread hop and one small read."""
-HOLLOW_PATIENCE = 1.5
-"""Seconds an empty file is forgiven: on a full disk FFmpeg goes on and says nothing."""
-INPUT_PAUSE = 1.0
-"""Seconds without input after which FFmpeg's clock stops."""
+GIVEN_UP = 30.0
+"""Seconds until it makes sense to ask again for a stream whose FFmpeg was lost again and again."""
 
 T = TypeVar("T")
 
@@ -40,15 +39,20 @@ class HlsOutput:
     window: int
     keep_extra: int
     stall: float
-    """Seconds without a finished segment, in spite of input, after which the run is lost."""
+    """Seconds without a finished segment, in spite of input, after which a FFmpeg is lost."""
+    pace: Pace = field(default_factory=Pace)
 
 
 class HlsWriter:
-    """Running thing behind a transcoded HLS stream.
+    """Running thing behind a transcoded HLS stream: one FFmpeg after the other, each in its own directory.
 
     ``run()`` is its whole life, owned by the pool. When it returns the process is reaped, the directory
-    emptied and every segment closed, also when ending FFmpeg failed. A finite input ends before that: FFmpeg
-    is gone, the playlist has its end, and the writer goes on serving until it is cancelled.
+    emptied and every segment closed, also when ending FFmpeg failed.
+
+    A FFmpeg that is lost is replaced while the source is there and ``pace`` allows it: the playlist is served
+    on meanwhile, and continued with one discontinuity. A finite input is not begun again, as nobody would
+    want to see its beginning where it was lost; when it ends, the playlist has its end, and the writer goes
+    on serving without FFmpeg until it is cancelled.
     """
 
     kind = Kind.TRANSCODE_HLS
@@ -67,7 +71,7 @@ class HlsWriter:
         self.state = State.STARTING
         self.error: ProxyError | None = None
         self.files: dict[int, Segment] = {}
-        """What may be fetched now: segments by media sequence number, and ``MAP``."""
+        """What may be fetched now, by media sequence number; initialization sections by theirs."""
         self.nonce = token_hex(4)
         """Tells the segments of this writer from those of an earlier one for the same stream."""
         self.timeline = Timeline(output.window, output.keep_extra, output.segment_duration)
@@ -79,7 +83,11 @@ class HlsWriter:
         self._kit = kit
         self._claim = claim
         self._admit = admit
-        self._run = Run(kit, feed, self.kind, key.digest)
+        self._run: Run | None = None
+        self._restarts = Restarts(output.pace)
+        self._loss: ProxyError | None = None
+        """Why FFmpeg is being replaced; ``None`` when its successor has shown something."""
+        self._bytes_in = 0
         self._ready = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -106,25 +114,12 @@ class HlsWriter:
 
         Begins when ``after``, an earlier writer's closing, has ended.
         """
+        shelf = Shelf(self.timeline)
         try:
             if after is not None:
                 await asyncio.wait([after])
-            await self._feed.ready()
-            self._admit()
-            async with _held(self._claim) as claim:
-                shelf = Shelf(claim, self.timeline)
-                try:
-                    self._run.start(self._output.argv, claim.path, stdout=False)
-                    await self._follow(shelf)
-                    await self._finish(shelf)
-                    await asyncio.get_running_loop().create_future()  # serves until it is cancelled
-                except ProxyError as error:
-                    self._fail(error)  # viewers hear of it before FFmpeg has been ended
-                finally:
-                    try:
-                        await uncut(self._run.stop())
-                    finally:
-                        shelf.close()
+            await self._write(shelf)
+            await asyncio.get_running_loop().create_future()  # serves until it is cancelled
         except ProxyError as error:
             self._fail(error)
         finally:
@@ -132,7 +127,60 @@ class HlsWriter:
                 self.error = Closed("The stream was stopped", reason="closed")
                 self._enter(State.CLOSED)
             self.files.clear()
+            shelf.close()
             self._ready.set()
+
+    async def _write(self, shelf: Shelf) -> None:
+        """One FFmpeg after the other, up to the end of a finite input; raises when the writer is lost."""
+        while True:
+            await self._feed.ready()
+            self._admit()
+            async with _held(self._claim) as claim:
+                shelf.begin(claim)
+                delay = await self._live(shelf, claim)
+                if delay is None:
+                    return
+                await self._look(shelf)  # what the lost one has finished is continued, not repeated
+                self.timeline.restart()
+            await asyncio.sleep(delay)
+
+    async def _live(self, shelf: Shelf, claim: Claim) -> float | None:
+        """The life of one FFmpeg: seconds until the next one, ``None`` if its input has come to its end."""
+        run = Run(self._kit, self._feed, self.kind, self.key.digest)
+        try:
+            self._start(run, claim)
+            await self._follow(shelf, run)
+            await self._finish(shelf, run)
+            return None
+        except ProxyError as error:
+            return self._next_start(error, run)  # viewers hear of it before FFmpeg has been ended
+        finally:
+            await uncut(run.stop())
+            self._bytes_in += run.fed
+            self._run = None
+
+    def _start(self, run: Run, claim: Claim) -> None:
+        self._restarts.started(monotonic())
+        run.start(self._output.argv, claim.path, stdout=False)
+        self._run = run
+        if self._loss is not None:
+            self._kit.ledger.restarts[self.kind] += 1
+
+    def _next_start(self, error: ProxyError, run: Run) -> float:
+        """Seconds until the next FFmpeg; raises ``error`` where that would be useless or once too often."""
+        refused = error.reason == "spawn" and self.is_warm  # for the moment, by a system that is short of all
+        if run.is_finite or not (refused or isinstance(error, Lost)):
+            self._fail(error)
+            raise error
+        delay = self._restarts.lost(monotonic())
+        if delay is None:
+            error.retry_after = GIVEN_UP
+            self._fail(error)
+            raise error
+        self._loss = error
+        self._enter(State.RECONNECTING)
+        log.warning("ffmpeg lost: %s; next start in %.0f s", error.detail, delay, extra=self._who)
+        return delay
 
     def _fail(self, error: ProxyError) -> None:
         self.error = error
@@ -140,57 +188,70 @@ class HlsWriter:
         self._enter(State.FAILED)
         self._ready.set()
 
-    async def _follow(self, shelf: Shelf) -> None:
+    async def _follow(self, shelf: Shelf, run: Run) -> None:
         """Take in segments as FFmpeg finishes them, up to the end of a finite input.
 
         Raises when the run is lost or makes no progress.
         """
-        health = Health(self._output.stall, monotonic(), self._run.patience)
+        health, speed = Health(self._output.stall, monotonic(), run.patience), Speed()
         while True:
-            await asyncio.wait([self._run.failure], timeout=LOOK_INTERVAL)
-            if self._run.failure.done():
-                outcome = self._run.failure.result()
+            await asyncio.wait([run.failure], timeout=LOOK_INTERVAL)
+            if run.failure.done():
+                outcome = run.failure.result()
                 if outcome.reason == COMPLETED:
                     return
                 raise outcome
-            delivery = await uncut(asyncio.to_thread(shelf.look))
-            if delivery is not None:
-                self._take(delivery)
-            fed, unread = self._run.fed, self._run.unread
-            if health.is_hollow(monotonic(), hollow=shelf.hollow):
+            delivered = await self._look(shelf)
+            now = monotonic()
+            if delivered:
+                self._restarts.rose(now)
+                self._show()
+            if health.is_hollow(now, hollow=shelf.hollow):
                 raise self._hollow()
-            if not health.look(monotonic(), fed=fed, unread=unread, delivered=delivery is not None):
-                raise Unavailable("FFmpeg makes no progress", reason="stall", retry_after=5.0)
+            if not health.look(now, fed=run.fed, unread=run.unread, delivered=delivered):
+                raise run.lost("stall", "FFmpeg makes no progress")
+            slow = speed.look(now, position=run.position, waiting=run.has_waiting_input)
+            if slow is not None:
+                log.warning("ffmpeg is too slow: %.2f of real time", slow, extra=self._who)
 
-    async def _finish(self, shelf: Shelf) -> None:
+    async def _finish(self, shelf: Shelf, run: Run) -> None:
         """Take in what FFmpeg wrote last and end the playlist; raises when there is nothing to show."""
-        await uncut(self._run.stop())
-        delivery = await uncut(asyncio.to_thread(shelf.look))
-        if delivery is not None:
-            self._take(delivery)
+        await uncut(run.stop())
+        await self._look(shelf)
         if shelf.hollow:
             raise self._hollow()
         if not self.timeline:
-            raise Unavailable("FFmpeg found nothing to write", reason="ffmpeg_eof", retry_after=5.0)
+            raise Unavailable("FFmpeg found nothing to write", reason="ffmpeg_eof", retry_after=RETRY_AFTER)
         self.timeline.end()
         self.revision += 1
+        self._show()
         log.info("writer completed", extra=self._who)
 
-    def _hollow(self) -> Unavailable:
+    def _hollow(self) -> Lost:
         self._kit.ledger.write_errors["empty_output"] += 1
-        return Unavailable("FFmpeg writes empty files", reason="write_error", retry_after=5.0)
+        return Lost("FFmpeg writes empty files", reason="write_error", retry_after=RETRY_AFTER)
+
+    async def _look(self, shelf: Shelf) -> bool:
+        """Take in what FFmpeg has finished since the last look; whether that was anything."""
+        delivery = await uncut(asyncio.to_thread(shelf.look))
+        if delivery is not None:
+            self._take(delivery)
+        return delivery is not None
 
     def _take(self, delivery: Delivery) -> None:
         self.timeline.map_name = delivery.map_name
+        self.timeline.extend(delivery.entries)
         self.files |= delivery.files
         self.bytes_out += sum(segment.size for segment in delivery.files.values())
-        for entry in self.timeline.extend(delivery.entries):
-            gone = self.files.pop(entry.number, None)
-            if gone is not None:
-                gone.close()
+        for number in self.files.keys() - self.timeline.served():
+            self.files.pop(number).close()
         self.revision += 1
-        self._enter(State.LIVE)
         self._ready.set()
+
+    def _show(self) -> None:
+        """The playlist goes on."""
+        self._loss = None
+        self._enter(State.LIVE)
 
     def _enter(self, state: State) -> None:
         if state is self.state:
@@ -211,57 +272,20 @@ class HlsWriter:
         return size * 8 / seconds if seconds else 0.0
 
     def snapshot(self) -> RunSnapshot:
-        """The writer now; ``bytes_in`` is what FFmpeg was fed."""
-        tap = self._run.tap
+        """The writer now; ``bytes_in`` is what FFmpeg was fed, ``media_info`` its speed."""
+        run, trouble = self._run, self.error or self._loss
         return RunSnapshot(
             key=self.key.digest,
             kind=self.kind,
             state=self.state,
-            reason=self.error.reason if self.error else None,
-            bytes_in=tap.sent if tap else 0,
+            reason=trouble.reason if trouble else None,
+            bytes_in=self._bytes_in + (run.fed if run else 0),
             bitrate=self._bitrate(),
             skips=0,
-            media_info={},
+            media_info={"speed": run.speed} if run and run.speed is not None else {},
             upstream_connections=0,
-            ffmpeg_pid=self._run.pid,
+            ffmpeg_pid=run.pid if run else None,
         )
-
-
-class Health:
-    """Progress of a writer: a finished segment every so often, while there is input. Monotonic seconds.
-
-    ``patience`` bounds how long the source is blamed for a silence.
-    """
-
-    def __init__(self, limit: float, now: float, patience: float = inf) -> None:
-        self._limit = limit
-        self._patience = patience
-        self._fed = 0
-        self._hollow_since: float | None = None
-        self._fed_at = self._looked_at = self._delivered_at = now
-
-    def look(self, now: float, *, fed: int, unread: int, delivered: bool) -> bool:
-        """Whether the writer is healthy.
-
-        ``fed`` is the running total of its input in bytes, ``unread`` how many of them it has not taken: a
-        hung FFmpeg leaves its pipe full, and then nothing more can be fed.
-        """
-        if fed != self._fed or unread:
-            self._fed, self._fed_at = fed, now
-        if delivered:
-            self._delivered_at = now
-        elif INPUT_PAUSE < now - self._fed_at <= self._patience:
-            self._delivered_at += now - self._looked_at  # FFmpeg is not to blame for a silent source
-        self._looked_at = now
-        return now - self._delivered_at <= self._limit
-
-    def is_hollow(self, now: float, *, hollow: bool) -> bool:
-        """Whether empty files have been there for longer than is forgiven."""
-        if not hollow:
-            self._hollow_since = None
-        elif self._hollow_since is None:
-            self._hollow_since = now
-        return self._hollow_since is not None and now - self._hollow_since > HOLLOW_PATIENCE
 
 
 async def uncut(work: Coroutine[object, object, T]) -> T:

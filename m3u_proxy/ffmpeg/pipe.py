@@ -77,7 +77,7 @@ class PipeSource:
             if self._run.failure.done():
                 raise self._lost(self._run.failure.result())
             if data == b"":
-                raise UpstreamError("eof", "FFmpeg closed its output")
+                raise UpstreamError("ffmpeg_eof", "FFmpeg closed its output")
 
     async def _output(self) -> None:
         """Wait for news; raises when FFmpeg gives nothing although its own source does."""
@@ -92,7 +92,8 @@ class PipeSource:
                 fed, idle = self._run.fed, idle + 1 if has_input else 0
                 waited += self._stall / LOOKS
                 if idle >= LOOKS or waited > self._run.patience:
-                    raise UpstreamError("stall", "FFmpeg makes no progress") from None
+                    lost = self._run.lost("stall", "FFmpeg makes no progress")
+                    raise self._lost(lost) from None
 
     def _lost(self, error: ProxyError) -> UpstreamError:
         if error.reason == COMPLETED and not self._has_output:

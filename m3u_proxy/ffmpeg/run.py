@@ -42,6 +42,14 @@ _OUR_ADDRESS = "http://source"
 _FOLDERS = re.compile(r"(?<![\w:/])/(?:[^/\s'\"]+/)+")
 
 
+class Lost(Unavailable):
+    """A FFmpeg has failed, its source has not: another one may do better.
+
+    ``reason`` is ``ffmpeg_`` and how it ended (``eof``, ``error``, ``signal``, ``oom``), ``stall``, or
+    ``write_error`` for files that stay empty.
+    """
+
+
 class Tap(Protocol):
     """A viewer's place at a source, held by one FFmpeg from before its start to its end."""
 
@@ -81,6 +89,8 @@ class Ledger:
     """Integers about FFmpeg that runs add to and metrics read."""
 
     starts: Counter[str] = field(default_factory=Counter)
+    restarts: Counter[str] = field(default_factory=Counter)
+    """By kind: starts in the place of one that was lost."""
     exits: Counter[str] = field(default_factory=Counter)
     write_errors: Counter[str] = field(default_factory=Counter)
     running: Counter[str] = field(default_factory=Counter)
@@ -99,9 +109,9 @@ class Kit:
 class Run:
     """One FFmpeg from start to reaped.
 
-    ``failure`` is resolved with the reason as soon as the run is known to be lost: a write error of ours on
-    stderr, the end of the process, or the end of its feed. Or it is over: FFmpeg has read a finite input to
-    its end, and the reason is ``COMPLETED``. ``kind`` is the metrics label.
+    ``failure`` is resolved with the reason as soon as the run is known to be lost: the end of the process,
+    which is a ``Lost``, a write error of ours on stderr, or the end of its feed. Or it is over: FFmpeg has
+    read a finite input to its end, and the reason is ``COMPLETED``. ``kind`` is the metrics label.
     """
 
     def __init__(self, kit: Kit, feed: Feed, kind: str, stream: str) -> None:
@@ -127,6 +137,17 @@ class Run:
         return self._progress.latest
 
     @property
+    def speed(self) -> float | None:
+        """FFmpeg's own figure, an average since its start; 1.0 is real time."""
+        return self.progress.speed if self.progress else None
+
+    @property
+    def position(self) -> float | None:
+        """Of its output, in seconds."""
+        reached = self.progress.out_time_us if self.progress else None
+        return None if reached is None else reached / 1e6
+
+    @property
     def stdout_fd(self) -> int | None:
         """Non-blocking read end of FFmpeg's output, if it was asked for."""
         return self._child.stdout_fd if self._child else None
@@ -143,6 +164,16 @@ class Run:
         if fd is None:
             return 0
         return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether its input has an end, and thus a beginning that another run would go back to."""
+        return self.tap is not None and self.tap.input.is_finite
+
+    @property
+    def has_waiting_input(self) -> bool:
+        """Whether FFmpeg could go on at once; of a live source on the loopback that is not known."""
+        return self.unread > 0 or (self.tap is not None and self.tap.input.is_paced)
 
     @property
     def patience(self) -> float:
@@ -208,14 +239,19 @@ class Run:
         if exit_.reason == "eof" and self._is_input_whole:
             self._end(Closed("The film is over", reason=COMPLETED))
             return
+        how = f"signal {exit_.signal}" if exit_.code is None else f"code {exit_.code}"
+        self._end(self.lost("ffmpeg_" + exit_.reason, f"FFmpeg ended ({exit_.reason}, {how})"))
+
+    def lost(self, reason: str, detail: str) -> Lost:
+        """What a run that failed by itself has ended with: ``detail``, and what FFmpeg said last."""
         words = self.last_words()
-        said = f": {words}" if words else " without a word"
-        self._lose("ffmpeg_" + exit_.reason, f"FFmpeg ended ({exit_.reason}, code {exit_.code}){said}")
+        said = f"{detail}: {words}" if words else f"{detail} without a word"
+        return Lost(_shown(said), reason=reason, retry_after=RETRY_AFTER)
 
     @property
     def _is_input_whole(self) -> bool:
         """Whether FFmpeg, when it ends by itself, has seen all there is."""
-        return self.tap is not None and self.tap.input.is_finite and not self.tap.ended.done()
+        return self.tap is not None and self.is_finite and not self.tap.ended.done()
 
     def _on_feed_end(self, ended: asyncio.Future[str]) -> None:
         if not ended.cancelled():
@@ -238,9 +274,13 @@ class Run:
                 self._lose("write_error", f"FFmpeg cannot write its output: {line}")
 
     def _lose(self, reason: str, detail: str) -> None:
-        shown = _FOLDERS.sub("", detail)  # viewers read it, and our folders are none of their business
-        self._end(Unavailable(shown, reason=reason, retry_after=RETRY_AFTER))
+        self._end(Unavailable(_shown(detail), reason=reason, retry_after=RETRY_AFTER))
 
     def _end(self, outcome: ProxyError) -> None:
         if not self.failure.done():
             self.failure.set_result(outcome)
+
+
+def _shown(detail: str) -> str:
+    """As viewers may read it: our folders are none of their business."""
+    return _FOLDERS.sub("", detail)

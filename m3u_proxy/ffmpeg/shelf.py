@@ -1,7 +1,8 @@
 """What a writer has on disk, as far as it may be shown: complete segments only, each held open.
 
-A segment that is held open stays readable after FFmpeg has deleted its file, so that a slow player never
-meets a missing one. Every method here does file I/O and is called off the loop.
+A segment that is held open stays readable after its file was deleted, by FFmpeg or together with the whole
+directory, so that a slow player never meets a missing one. Every method here but ``begin`` does file I/O;
+``look`` is called off the loop.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from m3u_proxy.media.timeline import MAP, Entry, Timeline, parse
+from m3u_proxy.media.timeline import Entry, Timeline, parse
 from m3u_proxy.storage.directories import Claim
 
 PLAYLIST = "index.m3u8"
@@ -39,7 +40,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What one look found: new entries, and their files by number."""
+    """What one look found: new entries, and their files by number, with that of the map they need."""
 
     entries: list[Entry]
     files: dict[int, Segment]
@@ -47,15 +48,21 @@ class Delivery:
 
 
 class Shelf:
-    """Looks at one claimed directory."""
+    """Looks at one claimed directory after the other, and keeps what it found in them until ``close``."""
 
-    def __init__(self, claim: Claim, timeline: Timeline) -> None:
-        self._claim = claim
+    def __init__(self, timeline: Timeline) -> None:
+        self._claim: Claim | None = None
         self._timeline = timeline
         self._known_map: str | None = None
         self._opened: list[Segment] = []
         self.hollow = False
         """Whether the last look met an empty playlist or an empty segment where one with content is due."""
+
+    def begin(self, claim: Claim) -> None:
+        """From now on another FFmpeg writes, into another directory."""
+        self._claim = claim
+        self._known_map = None
+        self.hollow = False
 
     def look(self) -> Delivery | None:
         """New finished segments since the last look, or ``None``. Blocking.
@@ -63,6 +70,7 @@ class Shelf:
         A playlist that is empty, cut off or names a segment of 0 bytes is left for the next look: on a full
         disk FFmpeg goes on and says nothing.
         """
+        assert self._claim is not None
         raw = self._claim.read(PLAYLIST, PLAYLIST_LIMIT)
         self.hollow = raw == b""
         if not raw:
@@ -76,7 +84,7 @@ class Shelf:
             init = self._open(written.map_name)
             if init is None:
                 return None
-            files[MAP] = init
+            files[self._timeline.map_number] = init
         entries: list[Entry] = []
         for entry in self._timeline.missing(written):
             segment = self._open(entry.name)
@@ -90,6 +98,7 @@ class Shelf:
         return Delivery(entries, files, written.map_name)
 
     def _open(self, name: str) -> Segment | None:
+        assert self._claim is not None
         try:
             fd = self._claim.open(name)
         except OSError:

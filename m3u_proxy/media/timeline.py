@@ -13,10 +13,18 @@ from math import floor, isfinite
 from typing import NamedTuple
 
 MAP = -1
+"""Number of the first media initialization section; those of later runs count down from there."""
 
 
 class BadPlaylist(ValueError):
     """FFmpeg's playlist is cut off or not one."""
+
+
+class Section(NamedTuple):
+    """A media initialization section: every run of FFmpeg has its own, under the same file name."""
+
+    number: int
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,8 @@ class Entry:
     discontinuity: bool = False
     date: str | None = None
     """Value of EXT-X-PROGRAM-DATE-TIME, if the playlist gave one."""
+    section: Section | None = None
+    """The media initialization section it needs (RFC 8216 §4.3.2.5), if it needs one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +125,9 @@ class Timeline:
         self._break = False
         self._ended = False
         self.map_name: str | None = None
+        """File name of the media initialization section of the segments to come, if they need one."""
+        self.map_number = MAP
+        """Its number, as ``url`` of ``render`` is given it."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -143,19 +156,23 @@ class Timeline:
             self._break |= lost > 0
         return [replace(entry, number=entry.number + self._base) for entry in fresh]
 
-    def extend(self, entries: Iterable[Entry]) -> list[Entry]:
-        """Append what ``missing`` returned; answers the segments that are no longer served."""
+    def extend(self, entries: Iterable[Entry]) -> None:
+        """Append what ``missing`` returned; the oldest segments are no longer served."""
         assert not self._ended
+        section = None if self.map_name is None else Section(self.map_number, self.map_name)
         for entry in entries:
             self._last = entry.number - self._base
             self._target = max(self._target, _nearest(entry.duration))
-            self._entries.append(replace(entry, discontinuity=entry.discontinuity or self._break))
+            is_seam = entry.discontinuity or self._break
+            self._entries.append(replace(entry, discontinuity=is_seam, section=section))
             self._break = False
-        gone = []
         while len(self._entries) > self._window + self._extra:
-            gone.append(self._entries.popleft())
-            self._discontinuities += gone[-1].discontinuity
-        return gone
+            self._discontinuities += self._entries.popleft().discontinuity
+
+    def served(self) -> set[int]:
+        """Numbers of all that may still be fetched: segments, and the sections they need."""
+        sections = {entry.section.number for entry in self._entries if entry.section}
+        return sections.union(entry.number for entry in self._entries)
 
     def mark(self) -> Mark:
         """Where a later timeline has to go on."""
@@ -172,7 +189,9 @@ class Timeline:
     def restart(self) -> None:
         """A new FFmpeg continues this timeline: its numbers begin at 0, ours go on, the seam is marked."""
         self._base, self._last = self.next, -1
-        self._break = bool(self._entries)
+        self._break = self._base > 0
+        self.map_name = None
+        self.map_number -= 1
 
     def end(self) -> None:
         """The last segment is here (RFC 8216 §4.3.3.4). Only a finite input comes to that."""
@@ -185,7 +204,7 @@ class Timeline:
     def render(self, url: Callable[[int, str], str]) -> str:
         """The playlist (RFC 8216 §4.3); ``url`` makes the address of a segment by its number and name.
 
-        The number of the media initialization section (EXT-X-MAP) is ``MAP``.
+        The numbers of media initialization sections (EXT-X-MAP) are those of ``Section``, below 0.
 
         EXT-X-ENDLIST comes with ``end()`` only: a live source that ends is a failure, not an end.
         """
@@ -193,18 +212,20 @@ class Timeline:
         passed = sum(entry.discontinuity for entry in list(self._entries)[: -self._window])
         lines = [
             "#EXTM3U",
-            f"#EXT-X-VERSION:{3 if self.map_name is None else 7}",
+            f"#EXT-X-VERSION:{7 if any(entry.section for entry in listed) else 3}",
             f"#EXT-X-TARGETDURATION:{self._target}",
             f"#EXT-X-MEDIA-SEQUENCE:{listed[0].number if listed else self.next}",
         ]
         if self._discontinuities + passed:
             lines.append(f"#EXT-X-DISCONTINUITY-SEQUENCE:{self._discontinuities + passed}")
         lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
-        if self.map_name is not None:
-            lines.append(f'#EXT-X-MAP:URI="{url(MAP, self.map_name)}"')
+        section: Section | None = None
         for entry in listed:
             if entry.discontinuity:
                 lines.append("#EXT-X-DISCONTINUITY")
+            if entry.section is not None and entry.section != section:
+                section = entry.section
+                lines.append(f'#EXT-X-MAP:URI="{url(*section)}"')
             if entry.date:
                 lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{entry.date}")
             lines.append(f"#EXTINF:{entry.duration:.6f},")

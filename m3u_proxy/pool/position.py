@@ -25,6 +25,8 @@ DOUBLINGS = 4
 """After so many the pause between two attempts grows no longer."""
 WELL = 1024 * 1024
 """Bytes from one connection after which the pauses begin anew."""
+RETURN_AFTER = 1.0
+"""Seconds from the opening of a player's new place to the return to the old one, if that is still wanted."""
 _FINAL = frozenset({"blocked", "redirects", "protocol", "not_media", "http_404", "http_416", "http_4xx"})
 """Reasons that another attempt would not change."""
 
@@ -72,6 +74,8 @@ class Position:
     ) -> None:
         self.owner = owner
         """Who the player says it is; ``None`` if that is not known."""
+        self.opened = asyncio.Event()
+        """Set when the player has its answer, or will have none."""
         self._line = line
         self._meter = meter
         self._limits = limits
@@ -92,6 +96,8 @@ class Position:
         self._since = 0
         """Bytes given since the connection was opened."""
         self._closed = False
+        self._successor: asyncio.Event | None = None
+        """``opened`` of the place for which this one has hung up."""
         self._busy = asyncio.Lock()
         self._scope: asyncio.Timeout | None = None
 
@@ -99,6 +105,22 @@ class Position:
     def is_connected(self) -> bool:
         """Whether it holds a connection to the provider."""
         return self._line.is_open
+
+    @property
+    def can_hang_up(self) -> bool:
+        """Whether it could go on later at the next byte."""
+        return self.opened.is_set() and self._is_checkable and self._about.accepts_ranges
+
+    async def hang_up(self, successor: asyncio.Event) -> None:
+        """Let the provider's connection go for a place whose ``opened`` this is, and return a while after it.
+
+        FFmpeg holds on to its old place until it has the new one. One that still reads then is no old place
+        but another device, and finds its next byte.
+        """
+        self._successor = successor
+        self._break_off()
+        async with self._busy:
+            await self._line.aclose()
 
     async def ask(self, wish: Wish, before: About | None, url: str, *, keep: bool = False) -> Got:
         """Open the connection, or ``keep`` the one that was begun. The first bytes of a file are judged.
@@ -150,13 +172,16 @@ class Position:
         Raises UpstreamError when the download is cut and cannot go on, Closed when it was ended here. The
         body must then not be given a valid end.
         """
-        async with self._working():
-            piece = b"" if self._is_over() else await self._piece()
-            self._ended = not piece
-            self._next += len(piece)
-            if self._is_over():
-                await self._line.aclose()  # the account may be wanted elsewhere while this viewer reads on
-            return piece
+        while True:
+            async with self._working():
+                piece = b"" if self._is_over() else await self._piece()
+                self._ended = not piece
+                self._next += len(piece)
+                if self._is_over():
+                    await (
+                        self._line.aclose()
+                    )  # the account may be wanted elsewhere while this viewer reads on
+                return piece
 
     def _is_over(self) -> bool:
         return self._ended or (self._last is not None and self._next > self._last)
@@ -180,9 +205,19 @@ class Position:
         return piece if self._last is None else piece[: self._last + 1 - self._next]
 
     async def _received(self) -> bytes:
+        await self._return()
         if self._ending is not None:
             raise self._ending.again()
+        if not self._line.is_open:
+            await self._reopen()
         return await self._line.read()
+
+    async def _return(self) -> None:
+        """Wait as ``hang_up()`` says."""
+        if self._successor is not None:
+            await self._successor.wait()
+            await asyncio.sleep(RETURN_AFTER)
+            self._successor = None
 
     async def _resume(self, cut: UpstreamError, due: float) -> None:
         """Open a connection for the rest. Raises the reason of ``cut`` if none is had by ``due``."""
@@ -235,7 +270,7 @@ class Position:
 
     @asynccontextmanager
     async def _working(self) -> AsyncIterator[None]:
-        """Whatever is done to the connection, one thing at a time, broken off by ``aclose()``."""
+        """Whatever is done to the connection, one thing at a time, until it is broken off."""
         async with self._busy:
             if self._closed:
                 raise _stopped()
@@ -243,14 +278,19 @@ class Position:
                 async with asyncio.timeout(None) as self._scope:
                     yield
             except TimeoutError:
-                raise _stopped() from None
+                if self._closed:
+                    raise _stopped() from None
             finally:
                 self._scope = None
 
+    def _break_off(self) -> None:
+        if self._scope is not None:
+            self._scope.reschedule(_now())
+
     async def aclose(self) -> None:
         """Hang up, from any task; a read that waits raises Closed. Idempotent."""
-        if not self._closed and self._scope is not None:
-            self._scope.reschedule(_now())
+        if not self._closed:
+            self._break_off()
         self._closed = True
         await uncut(self._end())
 

@@ -33,7 +33,7 @@ from m3u_proxy.upstream.source import RangeRefused, Source
 __all__ = ["About", "Position", "RangeNotSatisfiable", "Reply", "Vod", "VodLimits", "foreseen"]
 
 SEEK_WAIT = 0.3
-"""Seconds for which a player that asks again may take to hang up where it was; else it is another device."""
+"""Seconds for which a player that asks again may take to hang up where it was."""
 LEARN_WAIT = 5.0
 """Seconds that HEAD waits for other connections to tell what the file is, or to end."""
 _ALL = "bytes=0-"
@@ -99,8 +99,8 @@ class Vod:
     ) -> Position:
         """A viewer's position. ``wanted`` and ``if_range`` are its Range and If-Range fields.
 
-        ``owner`` is who the player says it is. One that seeks hangs up and asks again at almost the same
-        moment: its connection to the provider is closed first, if that takes no longer than ``SEEK_WAIT``.
+        ``owner`` is who the player says it is. One that seeks asks again before it has hung up, or shortly
+        after: its connection to the provider is closed first, unless it could not be had again.
 
         ``begun`` is a source that was opened without a Range; its ``open()`` and ``read()`` tell everything
         from the start. It is used if the viewer begins there, else closed before another is opened. Raises
@@ -115,19 +115,26 @@ class Vod:
         except BaseException:
             await position.aclose()
             raise
+        finally:
+            position.opened.set()
         return position
 
     async def _let_go(self, position: Position) -> None:
-        """Wait a moment for the place that the player of ``position`` has left."""
+        """Have the connections closed that the player of ``position`` has elsewhere in the file."""
         with suppress(TimeoutError):
             async with asyncio.timeout(SEEK_WAIT):
-                while self._is_elsewhere(position):
-                    await self._meter.changed.wait()
+                while others := self._others(position):
+                    changed = self._meter.changed
+                    for one in others:
+                        if one.can_hang_up:
+                            await one.hang_up(position.opened)
+                    if self._others(position):
+                        await changed.wait()
 
-    def _is_elsewhere(self, position: Position) -> bool:
-        return position.owner is not None and any(
-            one.owner == position.owner and one.is_connected for one in self._positions if one is not position
-        )
+    def _others(self, position: Position) -> list[Position]:
+        """Where else its player has a connection."""
+        mine = [one for one in self._positions if one.owner == position.owner and one is not position]
+        return [one for one in mine if one.is_connected] if position.owner is not None else []
 
     def _position(self, begun: Source | None = None, owner: str | None = None) -> Position:
         line = Line(self._open_source, self._meter, begun)

@@ -82,7 +82,8 @@ class Origin:
         self._tls = tls
         self._limit = limit
         self._over = over
-        self._busy = 0
+        self._answered: list[Connection] = []
+        """Connections that count against the limit, those that are closed too."""
         self._answers: dict[str, list[Answer]] = {}
         self._default = Answer(status=404)
         self._paths: defaultdict[str, PathLog] = defaultdict(PathLog)
@@ -196,20 +197,19 @@ class Origin:
         log.connections.append(connection)
         log.peak = max(log.peak, log.live)
         answers = self._answers.get(connection.path) or [self._default]
-        is_over = 0 < self._limit <= self._busy
-        if is_over:
+        busy = sum(one.closed is None for one in self._answered)
+        if 0 < self._limit <= busy:
             answer = self._over
             self.refused += 1
         else:
+            self._answered.append(connection)
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
         self._edge.tell()
-        self._busy += not is_over
         answering = asyncio.ensure_future(Sender(self._edge, connection, writer).send(answer))
         leaving = asyncio.ensure_future(self._watch(connection, reader))
         try:
             await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._busy -= not is_over
             answering.cancel()
             leaving.cancel()
             await asyncio.gather(answering, leaving, return_exceptions=True)

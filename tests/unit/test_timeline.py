@@ -34,9 +34,9 @@ def written(*numbers: int, duration: float = 2.0, map_name: str | None = None) -
     return Written(entries, map_name)
 
 
-def take(timeline: Timeline, *numbers: int, duration: float = 2.0) -> list[Entry]:
-    """What FFmpeg listed is taken in; answers what is no longer served."""
-    return timeline.extend(timeline.missing(written(*numbers, duration=duration)))
+def take(timeline: Timeline, *numbers: int, duration: float = 2.0) -> None:
+    """What FFmpeg listed is taken in."""
+    timeline.extend(timeline.missing(written(*numbers, duration=duration)))
 
 
 def render(timeline: Timeline) -> str:
@@ -132,8 +132,8 @@ def test_an_empty_timeline_has_a_valid_playlist() -> None:
 
 def test_a_playlist_lists_the_window_with_our_addresses() -> None:
     timeline = Timeline(3, 2, 2.0)
-    gone = take(timeline, 0, 1, 2, 3)
-    assert gone == []
+    take(timeline, 0, 1, 2, 3)
+    assert timeline.served() == {0, 1, 2, 3}
     assert render(timeline).splitlines() == [
         "#EXTM3U",
         "#EXT-X-VERSION:3",
@@ -163,10 +163,12 @@ def test_fragmented_mp4_has_its_map_and_the_version_that_allows_it() -> None:
     ]
 
 
-def test_segments_past_window_and_extra_are_handed_back() -> None:
+def test_segments_past_window_and_extra_are_no_longer_served() -> None:
     timeline = Timeline(2, 1, 2.0)
-    assert take(timeline, 0, 1, 2) == []
-    assert [entry.number for entry in take(timeline, 0, 1, 2, 3, 4)] == [0, 1]
+    take(timeline, 0, 1, 2)
+    assert timeline.served() == {0, 1, 2}
+    take(timeline, 0, 1, 2, 3, 4)
+    assert timeline.served() == {2, 3, 4}
     assert len(timeline) == 3
     assert [entry.number for entry in timeline.listed()] == [3, 4]
 
@@ -215,6 +217,38 @@ def test_a_first_ffmpeg_that_left_nothing_behind_leaves_no_seam() -> None:
     timeline.restart()
     take(timeline, 0)
     assert "#EXT-X-DISCONTINUITY" not in render(timeline)
+
+
+def test_every_ffmpeg_has_an_initialization_section_of_its_own() -> None:
+    """RFC 8216 §4.3.2.5: EXT-X-MAP applies to the segments behind it, up to the next one."""
+    timeline = Timeline(3, 1, 2.0)
+    for _ in range(2):
+        timeline.map_name = "init.mp4"
+        take(timeline, 0, 1)
+        timeline.restart()
+    assert timeline.served() == {MAP, MAP - 1, 0, 1, 2, 3}
+    assert [line for line in render(timeline).splitlines() if not line.startswith("#EXTINF")][5:] == [
+        f'#EXT-X-MAP:URI="/{MAP}/init.mp4"',
+        "/1/segment_1.ts",
+        "#EXT-X-DISCONTINUITY",
+        f'#EXT-X-MAP:URI="/{MAP - 1}/init.mp4"',
+        "/2/segment_0.ts",
+        "/3/segment_1.ts",
+    ]
+    timeline.map_name = "init.mp4"
+    take(timeline, 0, 1, 2)
+    assert timeline.served() == {MAP - 1, MAP - 2, 3, 4, 5, 6}
+
+
+def test_a_successor_whose_first_ffmpeg_showed_nothing_still_has_its_seam() -> None:
+    earlier, later = Timeline(3, 1, 2.0), Timeline(3, 1, 2.0)
+    take(earlier, 0)
+    later.follow(earlier.mark())
+    later.restart()
+    later.restart()
+    take(later, 0, 1)
+    seams = [(entry.number, entry.discontinuity) for entry in later.listed()]
+    assert seams == [(1, True), (2, False)]
 
 
 def test_a_later_timeline_goes_on_where_an_earlier_one_ended() -> None:

@@ -1,0 +1,437 @@
+"""A writer whose FFmpeg dies, hangs or lies: another one goes on with the same playlist."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+from blockbuster import BlockBuster
+
+from m3u_proxy.errors import UpstreamError
+from m3u_proxy.ffmpeg import health
+from m3u_proxy.ffmpeg.hls import GIVEN_UP, HlsOutput, HlsWriter
+from m3u_proxy.ffmpeg.input import Input
+from m3u_proxy.ffmpeg.pipe import PipeSource
+from m3u_proxy.ffmpeg.process import Confinement
+from m3u_proxy.ffmpeg.restarts import Pace
+from m3u_proxy.ffmpeg.run import Kit, Ledger
+from m3u_proxy.ffmpeg.shelf import Segment
+from m3u_proxy.media.timeline import MAP
+from m3u_proxy.model import State, StreamKey
+from m3u_proxy.storage.directories import claim
+from tests.support.children import allow_spawning
+from tests.support.fake_ffmpeg import FakeFFmpeg, alive, until
+
+PATIENT = Pace(losses=100, step=0.0, starts=100)
+"""For tests that lose one FFmpeg after the other on purpose."""
+SECRET = "http://user:hunter2@provider.example/live/user/hunter2/1.ts"
+
+
+@pytest.fixture(autouse=True)
+def spawning_blocks(no_blocking_calls: BlockBuster | None) -> None:
+    """For 1 ms, by decision: it belongs to the main thread."""
+    allow_spawning(no_blocking_calls)
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> FakeFFmpeg:
+    """An FFmpeg that does as it is told."""
+    return FakeFFmpeg(tmp_path, segment_every=0.03)
+
+
+class Tap:
+    """One FFmpeg's place at a live source, which has a packet for it every now and then."""
+
+    input = Input()
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[str] = self._loop.create_future()
+        self.sent = 0
+        self.closed = False
+
+    def connect(self, stdin: int | None) -> None:
+        if self.closed:
+            return
+        assert stdin is not None
+        with suppress(BrokenPipeError):
+            self.sent += os.write(stdin, bytes(188))
+        self._loop.call_later(0.05, self.connect, stdin)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Feed:
+    """A live source. ``refusal`` is why it cannot be read any more."""
+
+    has_adts = False
+
+    def __init__(self) -> None:
+        self.taps: list[Tap] = []
+        self.refusal: UpstreamError | None = None
+
+    async def ready(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+
+    def tap(self) -> Tap:
+        assert all(tap.closed for tap in self.taps), "the earlier FFmpeg still reads"
+        self.taps.append(Tap())
+        return self.taps[-1]
+
+
+class Bench:
+    """A writer at work, and everything around it."""
+
+    def __init__(self, fake: FakeFFmpeg, pace: Pace, *, stall: float, term_kill: float, fmp4: bool) -> None:
+        self.fake, self.feed, self.ledger = fake, Feed(), Ledger()
+        self.root = fake.path.parent / "hls"
+        self.root.mkdir()
+        kind = ["-hls_segment_type", "fmp4"] if fmp4 else []
+        segment = "segment_%d.m4s" if fmp4 else "segment_%d.ts"
+
+        def argv(progress_fd: int, source: Input) -> list[str]:
+            words = [str(fake.path), "-progress", f"pipe:{progress_fd}", "-i", source.url, "-f", "hls", *kind]
+            words += ["-hls_flags", "delete_segments+temp_file+omit_endlist", "-hls_delete_threshold", "2"]
+            return [*words, "-hls_segment_filename", segment, "index.m3u8"]
+
+        self.writer = HlsWriter(
+            StreamKey.of("http://provider.example/live.ts"),
+            HlsOutput(argv, 2.0, 6, 2, stall, pace),
+            feed=self.feed,
+            kit=Kit(Confinement(marker="test"), self.ledger, term_kill),
+            claim=partial(claim, self.root, "channel", instance="test", kind="hls"),
+            admit=lambda: None,
+        )
+
+    @property
+    def pid(self) -> int | None:
+        return self.writer.snapshot().ffmpeg_pid
+
+    async def grown(self, by: int = 2) -> None:
+        """Wait until the playlist is longer by so many segments."""
+        wanted = self.writer.timeline.next + by
+        await until(lambda: self.writer.timeline.next >= wanted)
+
+    async def failed(self) -> str:
+        """Wait until it is given up; the reason."""
+        await until(lambda: self.writer.state is State.FAILED)
+        assert self.writer.error is not None
+        return self.writer.error.reason
+
+
+@asynccontextmanager
+async def bench(
+    fake: FakeFFmpeg,
+    pace: Pace = PATIENT,
+    *,
+    stall: float = 10.0,
+    term_kill: float = 1.0,
+    fmp4: bool = False,
+) -> AsyncIterator[Bench]:
+    """Ended with the test; then nothing is left of any FFmpeg."""
+    made = Bench(fake, pace, stall=stall, term_kill=term_kill, fmp4=fmp4)
+    task = asyncio.create_task(made.writer.run())
+    try:
+        yield made
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        assert not any(alive(run["pid"]) for run in fake.runs())
+        assert list(made.root.iterdir()) == []
+        assert made.writer.files == {}
+        assert all(tap.closed for tap in made.feed.taps)
+        assert made.ledger.running == {"transcode_hls": 0}
+
+
+class Reader:
+    """A player that polls: it reads every segment once, and notes whatever it would stumble over."""
+
+    def __init__(self, writer: HlsWriter) -> None:
+        self.mistakes: list[str] = []
+        self._writer = writer
+        self._known: dict[int, tuple[str, int]] = {}
+        self._first = 0
+
+    @property
+    def numbers(self) -> list[int]:
+        """Media sequence numbers it has met."""
+        return sorted(self._known)
+
+    @property
+    def seams(self) -> list[int]:
+        """Discontinuity sequence number (RFC 8216 §6.2.1) of every segment, in order."""
+        return [seam for _, (_, seam) in sorted(self._known.items())]
+
+    async def run(self) -> None:
+        while True:
+            async with asyncio.timeout(0.1):
+                await self._writer.ready()
+            await self._read(self._writer.timeline.render(lambda number, name: f"{number}/{name}"))
+            await asyncio.sleep(0.01)
+
+    async def _read(self, text: str) -> None:
+        number, seam = self._value(text, "MEDIA-SEQUENCE"), self._value(text, "DISCONTINUITY-SEQUENCE")
+        if number < self._first or "ENDLIST" in text:
+            self.mistakes.append(f"after {self._first}: {text}")
+        self._first = number
+        for line in text.splitlines():
+            seam += line == "#EXT-X-DISCONTINUITY"
+            found = re.search(r"^(-?\d+)/|URI=\"(-?\d+)/", line)
+            if found is None:
+                continue
+            if found[1] is not None:
+                if int(found[1]) != number or self._known.get(number, (line, seam)) != (line, seam):
+                    self.mistakes.append(f"{line} where {number} is due: {self._known.get(number)}")
+                number += 1
+            await self._fetch(int(found[1] or found[2]), line, seam)
+
+    async def _fetch(self, number: int, line: str, seam: int) -> None:
+        segment = self._writer.files.get(number)
+        if segment is None or segment.fd < 0:
+            self.mistakes.append(f"{line} is listed and cannot be fetched")
+        elif number not in self._known:
+            if number >= 0:
+                self._known[number] = (line, seam)
+            own = Segment(segment.name, segment.size, os.dup(segment.fd))
+            if not await asyncio.to_thread(own.read):
+                self.mistakes.append(f"{line} is empty")
+            own.close()
+
+    @staticmethod
+    def _value(text: str, tag: str) -> int:
+        found = re.search(rf"^#EXT-X-{tag}:(\d+)$", text, re.MULTILINE)
+        return int(found[1]) if found else 0
+
+
+@asynccontextmanager
+async def reading(writer: HlsWriter) -> AsyncIterator[Reader]:
+    """A player that follows the playlist all the while and finds nothing amiss."""
+    reader = Reader(writer)
+    task = asyncio.create_task(reader.run())
+    try:
+        yield reader
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task  # raises why the playlist was refused, if it was
+    assert reader.mistakes == []
+
+
+async def test_killed_ten_times_in_a_row_a_player_sees_ten_seams_and_nothing_else(fake: FakeFFmpeg) -> None:
+    async with bench(fake) as it:
+        await it.writer.ready()
+        async with reading(it.writer) as reader:
+            for kills in range(10):
+                await it.grown()
+                pid = it.pid
+                assert pid is not None
+                os.kill(pid, signal.SIGKILL)
+                await fake.run(kills + 2)
+            await it.grown(1)
+            await until(lambda: bool(reader.seams) and reader.seams[-1] == 10)
+        assert sorted(set(reader.seams)) == list(range(11))
+        assert it.ledger.exits == {"signal": 10}
+        assert it.ledger.restarts == {"transcode_hls": 10}
+        assert it.writer.snapshot().bytes_in == sum(tap.sent for tap in it.feed.taps)
+        assert len(list(it.root.iterdir())) == 1
+        assert it.writer.state is State.LIVE
+
+
+LOSSES: dict[str, Callable[[FakeFFmpeg], None]] = {
+    "ffmpeg_eof": lambda fake: fake.set(exit_after=0.4, segment_every=0.03, endlist=True),
+    "ffmpeg_error": lambda fake: fake.set(exit_after=0.4, segment_every=0.03, exit_code=1),
+    "ffmpeg_signal": lambda fake: fake.set(exit_after=0.4, segment_every=0.03, exit_signal=11),
+    "stall": lambda fake: fake.set(stop_itself_after=0.4, segment_every=0.03),
+}
+
+
+@pytest.mark.parametrize("reason", LOSSES)
+async def test_a_lost_ffmpeg_is_replaced_under_its_player(
+    fake: FakeFFmpeg, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    LOSSES[reason](fake)
+    async with bench(fake, stall=0.6, term_kill=0.2) as it:
+        await it.writer.ready()
+        first = fake.runs()[0]["pid"]
+        async with reading(it.writer) as reader:
+            fake.set(segment_every=0.03)
+            await until(lambda: it.writer.state is State.RECONNECTING)
+            snapshot = it.writer.snapshot()
+            assert (snapshot.state, snapshot.reason) == (State.RECONNECTING, reason)
+            await fake.run(2)
+            assert not alive(first)
+            await until(lambda: bool(reader.seams) and reader.seams[-1] == 1)
+            await until(lambda: it.writer.state is State.LIVE)
+            assert it.writer.snapshot().reason is None
+        assert it.ledger.exits == {"stopped" if reason == "stall" else reason.removeprefix("ffmpeg_"): 1}
+        assert reader.numbers == list(range(len(reader.numbers)))
+    said = [one.getMessage() for one in caplog.records if "ffmpeg lost" in one.getMessage()]
+    assert len(said) == 1
+    assert "next start in 0 s" in said[0]
+
+
+async def test_bad_arguments_are_tried_three_times_and_then_told(fake: FakeFFmpeg) -> None:
+    fake.set(exit_after=0.0, exit_code=1, segments=0, lines=[(0.0, f"Unrecognized option 'q' {SECRET}")])
+    async with bench(fake, Pace(step=0.1)) as it:
+        waiting = asyncio.create_task(it.writer.ready())
+        assert await it.failed() == "ffmpeg_error"
+        error = it.writer.error
+        assert error is not None
+        assert "code 1): Unrecognized option 'q'" in error.detail
+        assert "hunter2" not in error.detail
+        assert error.retry_after == GIVEN_UP
+        with pytest.raises(type(error), match="Unrecognized option"):
+            await waiting
+        await until(lambda: not list(it.root.iterdir()))
+        assert len(fake.runs()) == 3
+        assert it.ledger.exits == {"error": 3}
+        assert it.ledger.restarts == {"transcode_hls": 2}
+
+
+async def test_one_that_dies_again_and_again_is_paced_and_its_playlist_stays(fake: FakeFFmpeg) -> None:
+    fake.set(exit_after=0.2, exit_code=1, segment_every=0.03)
+    async with bench(fake, Pace(losses=100, step=0.0, starts=3, per=60.0)) as it:
+        await it.writer.ready()
+        async with reading(it.writer):
+            await until(lambda: it.ledger.exits["error"] == 3)
+            await until(lambda: not list(it.root.iterdir()))
+            snapshot = it.writer.snapshot()
+            assert (snapshot.state, snapshot.reason) == (State.RECONNECTING, "ffmpeg_error")
+            assert snapshot.ffmpeg_pid is None
+            await asyncio.wait_for(it.writer.ready(), 0.1)  # a joiner does not wait for the next one
+        assert len(fake.runs()) == 3
+    assert it.writer.state is State.CLOSED
+
+
+async def test_a_deaf_ffmpeg_is_killed_before_its_directory_goes_and_another_begins(fake: FakeFFmpeg) -> None:
+    fake.set(segment_every=0.03, freeze_after=2, ignore_sigterm=True, stdin="ignore", flood_bytes=1 << 22)
+    async with bench(fake, stall=0.5, term_kill=0.3) as it:
+        await it.writer.ready()
+        pid = fake.runs()[0]["pid"]
+        (directory,) = it.root.iterdir()
+        fake.set(segment_every=0.03)
+        while directory.exists() or len(fake.runs()) < 2:
+            assert directory.exists() or not alive(pid)
+            assert len(fake.runs()) < 2 or not alive(pid)
+            await asyncio.sleep(0)
+        await it.grown()
+
+
+async def test_what_it_finished_before_it_died_is_shown_even_if_nobody_had_looked(fake: FakeFFmpeg) -> None:
+    fake.set(exit_after=0.03, exit_signal=9, segments=3, segment_every=0.0)
+    async with bench(fake, Pace(step=60.0)) as it:
+        await fake.run()
+        fake.set(exit_after=0.03, exit_signal=9, segments=1, segment_every=0.0)
+        await until(lambda: it.writer.timeline.next == 4)
+        await it.writer.ready()
+        numbers = [(entry.number, entry.discontinuity) for entry in it.writer.timeline.listed()]
+        assert numbers == [(0, False), (1, False), (2, False), (3, True)]
+        assert set(it.writer.files) == {0, 1, 2, 3}
+        assert it.writer.state is State.RECONNECTING
+
+
+async def test_fragmented_mp4_goes_on_with_the_section_of_the_new_ffmpeg(fake: FakeFFmpeg) -> None:
+    async with bench(fake, fmp4=True) as it:
+        await it.writer.ready()
+        async with reading(it.writer) as reader:
+            pid = it.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: bool(reader.seams) and reader.seams[-1] == 1)
+            await it.grown(8)
+            assert {number for number in it.writer.files if number < 0} == {MAP - 1}
+
+
+async def test_a_write_error_is_the_end_at_once(fake: FakeFFmpeg) -> None:
+    line = "av_interleaved_write_frame(): No space left on device"
+    fake.set(segment_every=0.03, lines=[(0.3, line)])
+    async with bench(fake) as it:
+        assert await it.failed() == "write_error"
+        assert len(fake.runs()) == 1
+        assert it.ledger.write_errors == {"no_space": 1}
+
+
+async def test_empty_files_are_a_loss(fake: FakeFFmpeg, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "HOLLOW_PATIENCE", 0.1)
+    fake.set(segment_every=0.03, segment_bytes=0)
+    async with bench(fake, Pace(losses=2)) as it:
+        await until(lambda: it.writer.snapshot().reason == "write_error")
+        assert await it.failed() == "write_error"
+        assert len(fake.runs()) == 2
+        assert it.ledger.write_errors == {"empty_output": 2}
+
+
+async def test_a_source_that_failed_is_not_asked_by_another_ffmpeg(fake: FakeFFmpeg) -> None:
+    async with bench(fake) as it:
+        await it.writer.ready()
+        it.feed.taps[0].ended.set_result("http_404")
+        assert await it.failed() == "http_404"
+        assert len(fake.runs()) == 1
+
+
+async def test_a_source_that_fails_between_two_ffmpegs_is_the_reason(fake: FakeFFmpeg) -> None:
+    fake.set(exit_after=0.3, segment_every=0.03)
+    async with bench(fake) as it:
+        await it.writer.ready()
+        it.feed.refusal = UpstreamError("refused", "The provider refuses")
+        assert await it.failed() == "refused"
+        assert len(fake.runs()) == 1
+
+
+async def test_one_that_is_too_slow_is_spoken_of(
+    fake: FakeFFmpeg, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(health, "SPEED_SPAN", 0.3)
+    fake.set(segment_every=0.03, stdin="ignore", progress_every=1.0)
+    async with bench(fake) as it:
+        await until(lambda: any("too slow: 0.00 of real time" in one.getMessage() for one in caplog.records))
+        assert it.writer.snapshot().media_info == {"speed": 1.0}
+        assert it.writer.state is State.LIVE
+
+
+# --- FFmpeg as a source: the relay above it decides, and has to be told
+
+
+PIPES: dict[str, Callable[[FakeFFmpeg], None]] = {
+    "ffmpeg_eof": lambda fake: fake.set(stdout_bytes=188, exit_after=0.1, lines=[(0.0, "last words")]),
+    "ffmpeg_error": lambda fake: fake.set(
+        stdout_bytes=188, exit_after=0.1, exit_code=1, lines=[(0.0, f"last words of {SECRET}")]
+    ),
+    "ffmpeg_signal": lambda fake: fake.set(
+        stdout_bytes=188, exit_after=0.1, exit_signal=11, lines=[(0.0, "last words")]
+    ),
+    "stall": lambda fake: fake.set(stdout_bytes=188, lines=[(0.0, "last words")]),
+}
+
+
+@pytest.mark.parametrize("reason", PIPES)
+async def test_a_pipe_says_why_it_has_ended_and_what_ffmpeg_said_last(fake: FakeFFmpeg, reason: str) -> None:
+    PIPES[reason](fake)
+    feed, ledger = Feed(), Ledger()
+
+    def argv(progress_fd: int, source: Input) -> list[str]:
+        return [str(fake.path), "-progress", f"pipe:{progress_fd}", "-i", source.url, "pipe:1"]
+
+    kit = Kit(Confinement(marker="test"), ledger, 1.0)
+    source = PipeSource(argv, feed=feed, kit=kit, kind="transcode_ts", stream="channel", stall=0.4)
+    await source.open()
+    try:
+        assert await source.read()
+        with pytest.raises(UpstreamError) as caught:
+            await source.read()
+    finally:
+        await source.aclose()
+    assert caught.value.reason == reason
+    assert "last words" in caught.value.detail
+    assert "hunter2" not in caught.value.detail
+    assert feed.taps[0].closed
+    assert ledger.running == {"transcode_ts": 0}

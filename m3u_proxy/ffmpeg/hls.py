@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from m3u_proxy.errors import Closed, ProxyError, Unavailable
 from m3u_proxy.ffmpeg.health import Health, Speed
+from m3u_proxy.ffmpeg.input import SWITCHED
 from m3u_proxy.ffmpeg.restarts import Pace, Restarts
 from m3u_proxy.ffmpeg.run import COMPLETED, RETRY_AFTER, Argv, Feed, Kit, Lost, Run
 from m3u_proxy.ffmpeg.shelf import Delivery, Segment, Shelf
@@ -168,6 +169,9 @@ class HlsWriter:
 
     def _next_start(self, error: ProxyError, run: Run) -> float:
         """Seconds until the next FFmpeg; raises ``error`` where that would be useless or once too often."""
+        if error.reason == SWITCHED:  # no fault of FFmpeg's
+            self._loss = error
+            return 0.0
         refused = error.reason == "spawn" and self.is_warm  # for the moment, by a system that is short of all
         if run.is_finite or not (refused or isinstance(error, Lost)):
             self._fail(error)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from time import monotonic
 
 from m3u_proxy.errors import UpstreamError
+from m3u_proxy.ffmpeg.input import SWITCHED
 from m3u_proxy.ffmpeg.restarts import Pace, Restarts
 from m3u_proxy.pool.history import Happening, History
 from m3u_proxy.upstream.source import Source
@@ -41,6 +42,9 @@ class Respawns:
 
     def lost(self, error: UpstreamError) -> float:
         """See `Succession.lost`."""
+        if error.reason == SWITCHED:
+            self._delay = 0.0
+            return 0.0
         delay = self._restarts.lost(monotonic())
         if delay is None:
             self._history.note(Happening.FAILED, reason=error.reason, detail=error.detail)

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
 
-from m3u_proxy.errors import NotPossible, ProxyError, Unavailable, Unusable
-from m3u_proxy.events import Bus, EventType
+from m3u_proxy.errors import NotPossible, Unavailable, Unusable
+from m3u_proxy.events import Bus
 from m3u_proxy.ffmpeg.hls import HlsWriter
 from m3u_proxy.model import Client, Kind, SourceSnapshot, Stream, StreamSnapshot
-from m3u_proxy.pool.attempts import Switch
 from m3u_proxy.pool.catalog import Catalog, Record
 from m3u_proxy.pool.entry import Entry
+from m3u_proxy.pool.herald import Herald
 from m3u_proxy.pool.outlet import PeerWatch
 from m3u_proxy.pool.passthrough import Passthrough
 from m3u_proxy.pool.pool import Pool
@@ -55,15 +55,15 @@ class Audience:
         self.viewers = ViewerTable()
         self.draining = False
         self.tally = pool.tally
-        self._bus = bus
+        self._herald = Herald(bus, catalog, self.viewers)
         self._max_viewers = max_viewers
         self._patience = patience
         self.peers = peers
         self._sending = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
-        pool.on_failure = self._on_failure
-        pool.on_switch = self._on_switch
+        pool.on_failure = self._herald.failed
+        pool.on_switch = self._herald.switched
 
     def define(self, stream: Stream) -> Stream:
         """Add or renew a definition; contacts nobody. Answers the definition in force."""
@@ -73,7 +73,7 @@ class Audience:
         if known is not None and known.stream.key != record.stream.key:
             self.pool.supersede(known.stream, record.stream)
         if created:
-            self._tell_started(record)
+            self._herald.started(record)
         return record.stream
 
     async def delete(self, stream_id: str, reason: str) -> None:
@@ -85,7 +85,7 @@ class Audience:
         for viewer in self.viewers.of(stream_id):
             self.leave(viewer, reason)
             viewer.end(reason)
-        self._tell_stopped(record, reason)
+        self._herald.stopped(record, reason)
         self.catalog.remove(stream_id)
         await self.pool.give_up(record.stream)
         self.pool.forgive(record.stream)
@@ -180,16 +180,8 @@ class Audience:
         self.viewers.add(viewer)
         record.idle_since, record.opened, record.listed = None, True, True
         if not record.running:
-            self._tell_started(record)
-        self._emit(
-            EventType.CLIENT_CONNECTED,
-            record,
-            client_id=client.id,
-            user_agent=client.user_agent,
-            ip_address=client.ip_address,
-            username=client.username,
-            stream_client_count=self.viewers.count(client.stream_id),
-        )
+            self._herald.started(record)
+        self._herald.connected(record, client)
         return viewer
 
     @contextmanager
@@ -226,48 +218,9 @@ class Audience:
         record.last_access = datetime.now(UTC)
         if not self.viewers.count(record.stream.id):
             record.idle_since = monotonic()
-        self._emit(
-            EventType.CLIENT_DISCONNECTED,
-            record,
-            client_id=viewer.client.id,
-            bytes_served=viewer.bytes_served,
-            segments_served=viewer.segments,
-            reason=reason,
-        )
+        self._herald.disconnected(record, viewer, reason)
 
     # -- time and endings -------------------------------------------------------------------------------
-
-    def _on_failure(self, stream_ids: Collection[str], error: ProxyError) -> None:
-        for stream_id in stream_ids:
-            record = self.catalog.get(stream_id)
-            if record is not None:
-                log.warning("stream failed: %s", error.detail, extra={"stream": stream_id})
-                record.errors += 1
-                self._emit(
-                    EventType.STREAM_FAILED,
-                    record,
-                    error=error.detail,
-                    error_type=type(error).__name__,
-                    reason=error.reason,
-                )
-
-    def _on_switch(self, stream_ids: Collection[str], switch: Switch) -> None:
-        for stream_id in stream_ids:
-            record = self.catalog.get(stream_id)
-            if record is not None:
-                log.warning(
-                    "failover to source %d: %s", switch.index, switch.reason, extra={"stream": stream_id}
-                )
-                self._emit(
-                    EventType.FAILOVER_TRIGGERED,
-                    record,
-                    old_url=switch.old_url,
-                    new_url=switch.new_url,
-                    failover_index=switch.index,
-                    attempt_number=switch.attempts,
-                    reason=switch.reason,
-                    client_count=self.viewers.count(stream_id),
-                )
 
     async def fail_over(self, stream_id: str) -> Failover:
         """Take another source now; every viewer stays. Raises NotFound, NotPossible, Unusable."""
@@ -287,9 +240,9 @@ class Audience:
         for record in self.catalog:
             idle = record.idle_since
             if record.running and record.opened and idle is not None and now - idle >= STOP_AFTER:
-                self._tell_stopped(record, "last_client_disconnected")
+                self._herald.stopped(record, "last_client_disconnected")
         for record in self.catalog.expire(now):
-            self._tell_stopped(record, "inactive_timeout")
+            self._herald.stopped(record, "inactive_timeout")
         self.peers.look(now)
         self.pool.sweep(now)
 
@@ -311,30 +264,8 @@ class Audience:
             if not viewer.is_hls:
                 viewer.end(reason)
         for record in self.catalog:
-            self._tell_stopped(record, reason)
+            self._herald.stopped(record, reason)
         await self.pool.aclose()
-
-    # -- telling ----------------------------------------------------------------------------------------
-
-    def _emit(self, type_: EventType, record: Record, **data: object) -> None:
-        self._bus.emit(type_, record.stream.id, metadata=record.stream.metadata, **data)
-
-    def _tell_started(self, record: Record) -> None:
-        record.running = True
-        stream = record.stream
-        self._emit(
-            EventType.STREAM_STARTED,
-            record,
-            primary_url=stream.origin.url,
-            failover_urls=list(stream.failover_urls),
-            user_agent=stream.user_agent,
-            stream_type="transcoded" if stream.transcode else "direct",
-        )
-
-    def _tell_stopped(self, record: Record, reason: str) -> None:
-        if record.running:
-            record.running = False
-            self._emit(EventType.STREAM_STOPPED, record, reason=reason, bytes_served=record.bytes_served)
 
     def describe(self, record: Record) -> StreamSnapshot:
         """One definition, its counters and what runs behind it."""

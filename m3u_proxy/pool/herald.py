@@ -1,0 +1,102 @@
+"""Tells what happens to streams and their viewers: each thing once, with the stream's metadata."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+from m3u_proxy.errors import ProxyError
+from m3u_proxy.events import Bus, EventType
+from m3u_proxy.model import Client
+from m3u_proxy.pool.attempts import Switch
+from m3u_proxy.pool.catalog import Catalog, Record
+from m3u_proxy.pool.viewers import Viewer, ViewerTable
+
+log = logging.getLogger(__name__)
+
+
+class Herald:
+    """Events about the definitions of a catalogue and the viewers of a table."""
+
+    def __init__(self, bus: Bus, catalog: Catalog, viewers: ViewerTable) -> None:
+        self._bus = bus
+        self._catalog = catalog
+        self._viewers = viewers
+
+    def _emit(self, type_: EventType, record: Record, **data: object) -> None:
+        self._bus.emit(type_, record.stream.id, metadata=record.stream.metadata, **data)
+
+    def started(self, record: Record) -> None:
+        """A run has begun."""
+        record.running = True
+        stream = record.stream
+        self._emit(
+            EventType.STREAM_STARTED,
+            record,
+            primary_url=stream.origin.url,
+            failover_urls=list(stream.failover_urls),
+            user_agent=stream.user_agent,
+            stream_type="transcoded" if stream.transcode else "direct",
+        )
+
+    def stopped(self, record: Record, reason: str) -> None:
+        """A run is over; only the first word about that counts."""
+        if record.running:
+            record.running = False
+            self._emit(EventType.STREAM_STOPPED, record, reason=reason, bytes_served=record.bytes_served)
+
+    def connected(self, record: Record, client: Client) -> None:
+        """A viewer has come."""
+        self._emit(
+            EventType.CLIENT_CONNECTED,
+            record,
+            client_id=client.id,
+            user_agent=client.user_agent,
+            ip_address=client.ip_address,
+            username=client.username,
+            stream_client_count=self._viewers.count(client.stream_id),
+        )
+
+    def disconnected(self, record: Record, viewer: Viewer, reason: str) -> None:
+        """A viewer has gone."""
+        self._emit(
+            EventType.CLIENT_DISCONNECTED,
+            record,
+            client_id=viewer.client.id,
+            bytes_served=viewer.bytes_served,
+            segments_served=viewer.segments,
+            reason=reason,
+        )
+
+    def failed(self, stream_ids: Collection[str], error: ProxyError) -> None:
+        """What these streams had in common has failed for good."""
+        for record in self._records(stream_ids):
+            log.warning("stream failed: %s", error.detail, extra={"stream": record.stream.id})
+            record.errors += 1
+            self._emit(
+                EventType.STREAM_FAILED,
+                record,
+                error=error.detail,
+                error_type=type(error).__name__,
+                reason=error.reason,
+            )
+
+    def switched(self, stream_ids: Collection[str], switch: Switch) -> None:
+        """Another source has taken over for these streams."""
+        for record in self._records(stream_ids):
+            who = {"stream": record.stream.id}
+            log.warning("failover to source %d: %s", switch.index, switch.reason, extra=who)
+            self._emit(
+                EventType.FAILOVER_TRIGGERED,
+                record,
+                old_url=switch.old_url,
+                new_url=switch.new_url,
+                failover_index=switch.index,
+                attempt_number=switch.attempts,
+                reason=switch.reason,
+                client_count=self._viewers.count(record.stream.id),
+            )
+
+    def _records(self, stream_ids: Collection[str]) -> list[Record]:
+        found = (self._catalog.get(stream_id) for stream_id in stream_ids)
+        return [record for record in found if record is not None]

@@ -181,7 +181,7 @@ class HlsWriter:
             error.retry_after = GIVEN_UP
             self._fail(error)
             raise error
-        self._loss = error
+        self._loss = error.again()  # this one keeps alive what it has passed
         self._enter(State.RECONNECTING)
         log.warning("ffmpeg lost: %s; next start in %.0f s", error.detail, delay, extra=self._who)
         return delay

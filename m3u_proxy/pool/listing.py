@@ -128,8 +128,10 @@ class Listing:
 
     @property
     def target(self) -> float:
-        """Target duration in seconds; 0 before the first revision."""
-        return self.page.playlist.target_duration if self.page else 0.0
+        """Target duration in seconds; 0 before the first revision, and of a playlist without segments."""
+        if self.page is None or self.page.playlist.is_multivariant:
+            return 0.0
+        return self.page.playlist.target_duration
 
     async def current(self) -> Page:
         """A revision that is fresh, or as fresh as can be had. Raises why there is none, or Closed."""

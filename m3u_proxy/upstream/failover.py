@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from m3u_proxy.upstream.outcome import Outcome, word_of
@@ -117,6 +117,8 @@ class Failover:
         self._place = 0
         """Number of the entry of the list that was tried last."""
         self._failure: _Failure | None = None
+        self._wish: _Failure | None = None
+        """Somebody's, while the resolver is asked."""
         self._began: float | None = None
         self._first_byte: float | None = None
         self._last_byte = 0.0
@@ -176,26 +178,30 @@ class Failover:
             failure = self._failure = _Failure(began, outcome)
         elif gave_bytes:
             failure.since = now
+        self._wish = None
         failure.outcome = outcome
         failure.tried.add(self.url)
         if outcome.is_final:
             failure.spent.add(self.url)
         self._pace(outcome, now, run)
         self._end_attempt()
-        if self._may_repeat(failure, now):
-            return self._repeat(failure, now)
-        if self._may_ask(failure):
-            return self._ask(outcome)
-        return self._from_list(failure, now)
+        repeat = self._repeat(failure, now)
+        if repeat is not None:
+            return repeat
+        return self._ask(outcome) if self._may_ask(failure) else self._from_list(failure, now)
 
     def resolved(self, url: str | None, now: float) -> Try | GiveUp:
         """What the resolver said; ``None`` also for an error. The list serves if that is of no use now."""
-        failure = self._failure or _Failure(now, _MANUAL)
+        failure = self._wish or self._failure or _Failure(now, _MANUAL)
+        self._wish = None
         useless = {self.url} | (failure.spent if self._had_bytes else failure.tried)
         if url is not None and url not in useless:
             at = self._pacer.earliest(url, now)
             if at - now <= PROMPT and self._is_in_time(failure, at, now):
-                return self._start(failure, url, self.index + 1, at, now)
+                index = self.index + 1
+                step = self._start(failure, url, at, now)
+                self.index = index
+                return replace(step, index=index)
         failure.is_unresolved = True
         return self._from_list(failure, now)
 
@@ -203,8 +209,11 @@ class Failover:
         """Somebody asks for another source, now."""
         if not self._has_resolver and not self._others():
             return GiveUp("no_failover")
-        failure = self._failure = _Failure(now, _MANUAL)
-        return self._ask(_MANUAL) if self._has_resolver else self._from_list(failure, now)
+        wish = _Failure(now, _MANUAL)
+        if not self._has_resolver:
+            return self._from_list(wish, now)
+        self._wish = wish
+        return self._ask(_MANUAL)
 
     # -- the rules --------------------------------------------------------------------------------------
 
@@ -217,20 +226,16 @@ class Failover:
         if outcome.retry_after is not None:
             self._pacer.denied(self.url, now, "retry_after", outcome.retry_after)
 
-    def _may_repeat(self, failure: _Failure, now: float) -> bool:
-        """Whether the same URL is tried again before any other."""
+    def _repeat(self, failure: _Failure, now: float) -> Try | None:
+        """The same URL again, if that is wanted before any other."""
         is_wanted = self._had_bytes and failure.again < (self._limits.retries or 0)
-        is_open = self.url not in failure.spent and not self._pacer.is_blocked(self.url, now)
-        return is_wanted and is_open
-
-    def _repeat(self, failure: _Failure, now: float) -> Try | GiveUp:
+        if not is_wanted or self.url in failure.spent or self._pacer.is_blocked(self.url, now):
+            return None
         delay = self._limits.retry_delay
         if self._limits.exponential:
             delay *= RETRY_FACTOR**failure.again
         at = self._pacer.earliest(self.url, now + delay)
-        if not self._is_in_time(failure, at, now):
-            return self._from_list(failure, now)
-        return self._start(failure, self.url, self.index, at, now)
+        return self._start(failure, self.url, at, now) if self._is_in_time(failure, at, now) else None
 
     def _may_switch(self, failure: _Failure) -> bool:
         return not self._limits.max_attempts or failure.switches < self._limits.max_attempts
@@ -244,9 +249,7 @@ class Failover:
 
     def _from_list(self, failure: _Failure, now: float) -> Try | GiveUp:
         """The other URLs, each once; then, for viewers to keep, whichever may be tried first."""
-        others = (
-            [url for url in self._others() if url not in failure.spent] if self._may_switch(failure) else []
-        )
+        others = [url for url in self._others() if url not in failure.spent and self._may_switch(failure)]
         at, url = self._soonest((url for url in others if url not in failure.tried), now)
         is_manual = failure.outcome is _MANUAL
         if at - now > PROMPT and self._had_bytes and not is_manual:
@@ -254,11 +257,8 @@ class Failover:
         elif at - now > PROMPT:
             at = inf
         if url is None or not self._is_in_time(failure, at, now):
-            if is_manual:
-                self._failure = None
             return GiveUp("nothing_viable" if is_manual else failure.outcome.reason)
-        index = self.index if url == self.url else self._urls[url]
-        return self._start(failure, url, index, at, now)
+        return self._start(failure, url, at, now)
 
     def _others(self) -> list[str]:
         """The URLs of the list after the current one, and round to those before it."""
@@ -284,21 +284,21 @@ class Failover:
 
     # -- attempts ---------------------------------------------------------------------------------------
 
-    def _start(self, failure: _Failure, url: str, index: int, at: float, now: float) -> Try:
+    def _start(self, failure: _Failure, url: str, at: float, now: float) -> Try:
+        self._failure, self._wish = failure, None
+        self._pacer.note(url, at)
+        failure.waited += at - now
+        self._end_attempt()
         is_switch = url != self.url
         if is_switch:
             self.attempts += 1
             self.last_switch = now
             failure.switches += 1
             failure.again = 0
+            self._be_at(url)
         else:
             failure.again += 1
-        failure.waited += at - now
-        self._pacer.note(url, at)
-        self._end_attempt()
-        self._be_at(url)
-        self.index = index
-        return Try(url, index, at - now, is_switch)
+        return Try(url, self.index, at - now, is_switch)
 
     def _be_at(self, url: str) -> None:
         self.url = url

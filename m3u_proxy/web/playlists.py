@@ -6,7 +6,7 @@ from time import monotonic
 
 from aiohttp import web
 
-from m3u_proxy.errors import NotFound, ProxyError
+from m3u_proxy.errors import Closed, NotFound, ProxyError
 from m3u_proxy.ffmpeg.hls import HlsWriter
 from m3u_proxy.media.playlist import Role
 from m3u_proxy.model import Client
@@ -43,9 +43,13 @@ async def playlist(request: web.Request) -> web.StreamResponse:
     try:
         with waiting(viewer):
             page = await joined(_page(thing, name), context.config.join_wait, _NOTHING_YET)
-    except ProxyError:
-        if thing.error is not None:  # one that is only slow keeps its viewer, who will ask again
-            context.audience.leave(viewer, thing.error.reason)
+    except ProxyError as error:
+        why = thing.error
+        if why is None:  # one that is only slow keeps its viewer, who will ask again
+            raise
+        context.audience.leave(viewer, why.reason)
+        if isinstance(error, Closed):  # who waits learns why it was closed
+            raise why.again() from None
         raise
     if page is None:
         context.audience.leave(viewer, "redirected")

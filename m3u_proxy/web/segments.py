@@ -12,7 +12,7 @@ from aiohttp import web
 from m3u_proxy.errors import NotFound, UpstreamError
 from m3u_proxy.ffmpeg.hls import HlsWriter
 from m3u_proxy.media.playlist import Role
-from m3u_proxy.media.sniff import ADTS, FRAGMENT, MP4, MPEGTS, PLAYLIST, WEBVTT, sniff
+from m3u_proxy.media.sniff import ADTS, FRAGMENT, MP4, MPEGTS, WEBVTT, sniff
 from m3u_proxy.pool.download import Download
 from m3u_proxy.pool.downloads import Part, checked
 from m3u_proxy.pool.passthrough import Passthrough
@@ -224,8 +224,6 @@ def _extent(listed: Part, download: Download) -> tuple[int, int, int | None]:
 def _type_of(resource: Resource, download: Download) -> str:
     """What its first bytes show; where they show nothing, encrypted for one, what its name says."""
     container = sniff(download.prefix) if resource.role not in (Role.KEY, Role.DATA) else None
-    if container is PLAYLIST:
-        raise UpstreamError("not_media", "The source sent a playlist instead of a segment")
     if container in _TOLD_BY_BYTES and container is not None:
         return container.content_type
     return SEGMENT_TYPES.get(resource.suffix, UNKNOWN_TYPE)

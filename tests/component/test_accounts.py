@@ -12,7 +12,7 @@ from m3u_proxy.errors import Closed, Unavailable, UpstreamError
 from m3u_proxy.pool import accounts as module
 from m3u_proxy.pool.accounts import Accounts, LeasedSource, Slot
 from m3u_proxy.upstream.source import Head
-from tests.support.stepped import Script, settle, turn, until
+from tests.support.stepped import Script, SteppedSource, settle, turn, until
 
 LIVE = "http://provider.example/live/u/p/1.ts"
 OTHER_CHANNEL = "http://provider.example/live/u/p/2.ts"
@@ -215,6 +215,17 @@ async def test_a_slot_released_before_it_is_had_is_not_had(is_handed_over: bool)
     assert accounts.held() == {}
 
 
+async def test_a_slot_is_not_given_back_twice_by_its_release_and_a_cancellation() -> None:
+    accounts = Accounts({"provider.example": 1})
+    holder, slot = await held(accounts, lasting=True), accounts.slot(LIVE, lasting=True)
+    waiting = begin(slot.acquire())
+    await settle()
+    holder.release()
+    slot.release()
+    await cancelled(waiting)
+    assert accounts.held() == {}
+
+
 # -- sources ------------------------------------------------------------------------------------------------
 
 
@@ -261,9 +272,20 @@ async def test_a_closing_that_is_cancelled_keeps_its_slot_until_the_socket_is_cl
     await asyncio.wait([closing])
 
 
+class Hasty(SteppedSource):
+    """Whoever closes it a second time does not wait for the first."""
+
+    is_closing = False
+
+    async def aclose(self) -> None:
+        if not self.is_closing:
+            self.is_closing = True
+            await super().aclose()
+
+
 async def test_two_who_close_wait_for_the_same_end() -> None:
     accounts, script = Accounts({"provider.example": 1}), Script()
-    source = leased(accounts, script)
+    source = LeasedSource(Hasty(script), accounts.slot(LIVE, lasting=True))
     await source.open()
     script.may_close.clear()
     closings = [begin(source.aclose()), begin(source.aclose())]

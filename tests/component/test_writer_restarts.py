@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from blockbuster import BlockBuster
 
-from m3u_proxy.errors import UpstreamError
+from m3u_proxy.errors import Unavailable, UpstreamError
 from m3u_proxy.ffmpeg import health
 from m3u_proxy.ffmpeg.hls import GIVEN_UP, HlsOutput, HlsWriter
 from m3u_proxy.ffmpeg.input import Input
@@ -95,10 +96,15 @@ class Bench:
         self.fake, self.feed, self.ledger = fake, Feed(), Ledger()
         self.root = fake.path.parent / "hls"
         self.root.mkdir()
+        self.refusals: list[OSError] = []
+        """What the system says to the starts to come."""
+        self.disk_is_full = False
         kind = ["-hls_segment_type", "fmp4"] if fmp4 else []
         segment = "segment_%d.m4s" if fmp4 else "segment_%d.ts"
 
         def argv(progress_fd: int, source: Input) -> list[str]:
+            if self.refusals:
+                raise self.refusals.pop()
             words = [str(fake.path), "-progress", f"pipe:{progress_fd}", "-i", source.url, "-f", "hls", *kind]
             words += ["-hls_flags", "delete_segments+temp_file+omit_endlist", "-hls_delete_threshold", "2"]
             return [*words, "-hls_segment_filename", segment, "index.m3u8"]
@@ -109,8 +115,12 @@ class Bench:
             feed=self.feed,
             kit=Kit(Confinement(marker="test"), self.ledger, term_kill),
             claim=partial(claim, self.root, "channel", instance="test", kind="hls"),
-            admit=lambda: None,
+            admit=self._admit,
         )
+
+    def _admit(self) -> None:
+        if self.disk_is_full:
+            raise Unavailable("The disk is full", reason="disk_full")
 
     @property
     def pid(self) -> int | None:
@@ -136,8 +146,9 @@ async def bench(
     stall: float = 10.0,
     term_kill: float = 1.0,
     fmp4: bool = False,
+    began: bool = True,
 ) -> AsyncIterator[Bench]:
-    """Ended with the test; then nothing is left of any FFmpeg."""
+    """Ended with the test; then nothing is left of any FFmpeg, if one ``began``."""
     made = Bench(fake, pace, stall=stall, term_kill=term_kill, fmp4=fmp4)
     task = asyncio.create_task(made.writer.run())
     try:
@@ -149,7 +160,7 @@ async def bench(
         assert list(made.root.iterdir()) == []
         assert made.writer.files == {}
         assert all(tap.closed for tap in made.feed.taps)
-        assert made.ledger.running == {"transcode_hls": 0}
+        assert made.ledger.running == ({"transcode_hls": 0} if began else {})
 
 
 class Reader:
@@ -159,6 +170,7 @@ class Reader:
         self.mistakes: list[str] = []
         self._writer = writer
         self._known: dict[int, tuple[str, int]] = {}
+        self._opened: list[Segment] = []
         self._first = 0
 
     @property
@@ -175,10 +187,14 @@ class Reader:
         while True:
             async with asyncio.timeout(0.1):
                 await self._writer.ready()
-            await self._read(self._writer.timeline.render(lambda number, name: f"{number}/{name}"))
+            self._read(self._writer.timeline.render(lambda number, name: f"{number}/{name}"))
+            while self._opened:
+                if not await asyncio.to_thread(self._opened[-1].read):
+                    self.mistakes.append(f"{self._opened[-1].name} is empty")
+                self._opened.pop().close()
             await asyncio.sleep(0.01)
 
-    async def _read(self, text: str) -> None:
+    def _read(self, text: str) -> None:
         number, seam = self._value(text, "MEDIA-SEQUENCE"), self._value(text, "DISCONTINUITY-SEQUENCE")
         if number < self._first or "ENDLIST" in text:
             self.mistakes.append(f"after {self._first}: {text}")
@@ -192,18 +208,20 @@ class Reader:
                 if int(found[1]) != number or self._known.get(number, (line, seam)) != (line, seam):
                     self.mistakes.append(f"{line} where {number} is due: {self._known.get(number)}")
                 number += 1
-            await self._fetch(int(found[1] or found[2]), line, seam)
+            self._open(int(found[1] or found[2]), line, seam)
 
-    async def _fetch(self, number: int, line: str, seam: int) -> None:
+    def _open(self, number: int, line: str, seam: int) -> None:
         segment = self._writer.files.get(number)
         if segment is None or segment.fd < 0:
             self.mistakes.append(f"{line} is listed and cannot be fetched")
         elif number not in self._known:
             if number >= 0:
                 self._known[number] = (line, seam)
-            own = Segment(segment.name, segment.size, os.dup(segment.fd))
-            if not await asyncio.to_thread(own.read):
-                self.mistakes.append(f"{line} is empty")
+            self._opened.append(Segment(segment.name, segment.size, os.dup(segment.fd)))
+
+    def close(self) -> None:
+        """Let go of what it has not read."""
+        for own in self._opened:
             own.close()
 
     @staticmethod
@@ -223,6 +241,7 @@ async def reading(writer: HlsWriter) -> AsyncIterator[Reader]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task  # raises why the playlist was refused, if it was
+        reader.close()
     assert reader.mistakes == []
 
 
@@ -385,6 +404,35 @@ async def test_a_source_that_fails_between_two_ffmpegs_is_the_reason(fake: FakeF
         it.feed.refusal = UpstreamError("refused", "The provider refuses")
         assert await it.failed() == "refused"
         assert len(fake.runs()) == 1
+
+
+async def test_on_a_full_disk_no_other_ffmpeg_begins(fake: FakeFFmpeg) -> None:
+    fake.set(exit_after=0.3, segment_every=0.03)
+    async with bench(fake) as it:
+        await it.writer.ready()
+        it.disk_is_full = True
+        assert await it.failed() == "disk_full"
+        assert len(fake.runs()) == 1
+
+
+async def test_a_start_that_the_system_refuses_is_tried_again_for_those_who_watch(fake: FakeFFmpeg) -> None:
+    async with bench(fake) as it:
+        await it.writer.ready()
+        async with reading(it.writer) as reader:
+            it.refusals.append(BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
+            pid = it.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: bool(reader.seams) and reader.seams[-1] == 1)
+        assert it.refusals == []
+        assert it.ledger.starts == {"transcode_hls": 2}
+
+
+async def test_a_first_start_that_the_system_refuses_is_told_at_once(fake: FakeFFmpeg) -> None:
+    async with bench(fake, began=False) as it:
+        it.refusals.append(BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
+        assert await it.failed() == "spawn"
+        assert fake.runs() == []
 
 
 async def test_one_that_is_too_slow_is_spoken_of(

@@ -307,8 +307,10 @@ async def test_a_hung_writer_is_noticed_and_replaced_under_its_player(tmp_path: 
                 (pid,) = descendants(daemon.pid)
                 before = sequence((await ask(daemon, endpoint)).text)
                 os.kill(pid, signal.SIGSTOP)
+                began = time.monotonic()
                 await until(lambda: not alive(pid), 8.0)
                 fresh = await first_new(daemon, endpoint, before, 8.0)
+                assert time.monotonic() - began <= 3.0 + 5.0
             assert fresh.text.count("#EXT-X-DISCONTINUITY\n") == 1
             assert [line for line in daemon.log if "ffmpeg lost: FFmpeg makes no progress" in line]
 

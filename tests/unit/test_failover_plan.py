@@ -123,13 +123,12 @@ def test_joiners_are_not_kept_waiting_for_a_spare() -> None:
 
 def test_joiners_wait_two_seconds_in_all() -> None:
     pacer = Pacer(lambda: 0.5)
-    for spare in (A, B, C):
-        pacer.failed(spare, 0.0)  # free again at 1 s
-        pacer.denied(spare, 0.0, "retry_after", 1.5)
-    plan = a_plan(A, B, C, pacer=pacer)
+    pacer.denied(A, 0.0, "retry_after", 1.5)
+    pacer.denied(B, 0.0, "retry_after", 2.5)
+    plan = a_plan(A, B, pacer=pacer)
     plan.first(0.0)
     assert plan.failed(REFUSED, 0.0) == Try(A, 1, 1.5, is_switch=True)
-    assert plan.failed(REFUSED, 1.5) == Try(B, 2, 0.0, is_switch=True)
+    assert plan.failed(REFUSED, 1.5) == GiveUp("refused")
 
 
 # -- with viewers -------------------------------------------------------------------------------------------
@@ -416,6 +415,44 @@ def test_a_manual_failover_asks_the_resolver() -> None:
     plan = playing(resolver=True)
     plan.manual(100.0)
     assert plan.resolved(None, 100.0) == GiveUp("nothing_viable")
+
+
+def test_a_manual_failover_that_led_nowhere_does_not_keep_the_resolver_from_being_asked() -> None:
+    plan = playing(resolver=True, until=5.0)
+    plan.manual(5.0)
+    plan.resolved(None, 5.0)
+    assert isinstance(plan.failed(RESET, 6.0), AskResolver)
+
+
+def test_a_manual_failover_that_led_nowhere_does_not_prolong_a_failure() -> None:
+    pacer = Pacer(lambda: 0.5)
+    pacer.denied(A, 100.0, "retry_after", 300.0)
+    plan = playing(A, pacer=pacer, limits=FailoverLimits(budget=5.0))
+    plan.failed(RESET, 100.0)
+    assert plan.manual(102.0) == GiveUp("nothing_viable")
+    assert plan.failed(RESET, 103.0) == Try(P, 0, 2.0, is_switch=False)
+    assert plan.manual(104.9) == GiveUp("nothing_viable")
+    assert plan.failed(RESET, 105.0) == GiveUp("reset")
+
+
+def test_a_source_that_fails_while_somebody_waits_for_the_resolver_is_not_forgotten() -> None:
+    plan = playing(resolver=True)
+    plan.manual(100.0)
+    assert isinstance(plan.failed(RESET, 100.5), AskResolver)
+    assert plan.resolved(None, 101.0) == Try(P, 0, 0.5, is_switch=False)
+
+
+def test_retries_that_would_come_too_late_do_not_keep_the_resolver_from_being_asked() -> None:
+    plan = playing(resolver=True, limits=FailoverLimits(retries=1, retry_delay=60.0))
+    assert isinstance(plan.failed(RESET, 100.0), AskResolver)
+
+
+def test_the_list_goes_on_where_it_was_left_for_the_resolver() -> None:
+    plan = playing(A, resolver=True)
+    plan.manual(100.0)
+    plan.resolved(B, 100.0)
+    plan.failed(RESET, 100.1)
+    assert plan.resolved(None, 100.1) == Try(A, 1, 0.0, is_switch=True)
 
 
 # -- outcomes -----------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum, auto
+from functools import cached_property
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
@@ -48,6 +49,8 @@ class Reference:
     """As it stands, variables substituted, relative to the playlist's own URL."""
     byte_range: tuple[int, int] | None = None
     """First and last byte of the resource, both included; ``None`` for all of it."""
+    source: int = 0
+    """Which of the sources of a splice listed it: the same URI may be another thing elsewhere."""
 
 
 class Kind(Enum):
@@ -102,6 +105,11 @@ class Playlist:
     slots: tuple[Slot, ...] = field(repr=False)
     trailer: str = field(repr=False)
     """Text behind the last slot."""
+
+    @cached_property
+    def length(self) -> int:
+        """How many segments are listed, gaps included."""
+        return [slot.kind for slot in self.slots].count(Kind.SEGMENT)
 
     def segments(self) -> tuple[Reference, ...]:
         """The media segments, in order."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 
-from m3u_proxy.errors import Closed, ProxyError, UpstreamError
+from m3u_proxy.errors import Closed, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.ffmpeg.hls import uncut
 from m3u_proxy.ffmpeg.input import SWITCHED, Input
 from m3u_proxy.media.mpegts import Batch, NotMedia, Point
@@ -172,6 +172,9 @@ class Relay:
                 self.connected = True
                 await self._read(source)
         except Switched:
+            self._pause()
+        except Unavailable as error:  # the account has no connection to spare
+            self._succession.lost(UpstreamError(error.reason, error.detail))
             self._pause()
         except UpstreamError as error:
             if error.reason == "completed":

@@ -112,8 +112,6 @@ class Supply:
             else:
                 await self._begin()
         except ProxyError as error:
-            if isinstance(error, UpstreamError):
-                self.workshop.parts.tally.upstream_errors[error.reason] += 1
             self._error = error
             self._enter(State.FAILED)
         finally:

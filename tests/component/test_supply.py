@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from m3u_proxy.errors import Closed, ProxyError
-from m3u_proxy.model import Kind, Origin, State, guess_kind
+from m3u_proxy.model import Kind, State, guess_kind
 from m3u_proxy.pool import supply as module
 from m3u_proxy.pool.entry import Entry
 from m3u_proxy.pool.passthrough import Passthrough
@@ -19,6 +19,7 @@ from m3u_proxy.pool.vod import Vod
 from m3u_proxy.pool.workshop import Workshop
 from tests.support.answer import null_packets
 from tests.support.channel import channel
+from tests.support.definitions import a_stream
 from tests.support.house import parts_of
 from tests.support.provider import HOST, Provider, Reply, media, refusal, text
 from tests.support.stepped import settle, until
@@ -51,13 +52,10 @@ class Rig:
         self.entries: list[Entry] = []
 
     def start(self, path: str = "/x", *, strict: bool = False, is_seek: bool = False) -> Supply:
-        origin = Origin(HOST + path, {})
+        stream = a_stream(HOST + path)
+        workshop = Workshop(self.parts, stream, lambda switch: None)
         supply = Supply(
-            origin.key,
-            guess_kind(origin.url),
-            Workshop(self.parts, origin),
-            strict=strict,
-            is_seek=is_seek,
+            stream.origin.key, guess_kind(stream.origin.url), workshop, strict=strict, is_seek=is_seek
         )
         self.entries.append(Entry(supply, None))
         self.entries[-1].start(None, lambda entry: None)
@@ -332,8 +330,9 @@ async def test_a_supply_begins_when_its_predecessor_has_ended(rig: Rig) -> None:
     async def closing() -> None:
         await before
 
-    origin = Origin(f"{HOST}/x", {})
-    supply = Supply(origin.key, Kind.LIVE, Workshop(rig.parts, origin), strict=False, is_seek=False)
+    stream = a_stream(f"{HOST}/x")
+    workshop = Workshop(rig.parts, stream, lambda switch: None)
+    supply = Supply(stream.origin.key, Kind.LIVE, workshop, strict=False, is_seek=False)
     rig.entries.append(Entry(supply, None))
     rig.entries[-1].start(asyncio.create_task(closing()), lambda entry: None)
     await settle()

@@ -83,6 +83,10 @@ class Attempts:
         self._adopted: Source | None = None
         self._error: ProxyError | None = None
         self._decision: Try | AskResolver | GiveUp = failover.first(monotonic())
+        self._taken: Try | None = None
+        """The decision that `next` has carried out."""
+        self._at = monotonic() + self._decision.delay
+        """When the attempt decided upon may be made."""
         self._changed = asyncio.Event()
         self._scope: asyncio.Timeout | None = None
 
@@ -90,6 +94,19 @@ class Attempts:
     def url(self) -> str:
         """The source in use, or about to be."""
         return self.failover.url
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether an attempt is decided upon that `next` has not made yet."""
+        return self._decision is not self._taken and not isinstance(self._decision, GiveUp)
+
+    def wait(self, now: float) -> float:
+        """Seconds until the attempt decided upon may be made; 0 without one."""
+        return max(0.0, self._at - now) if self.is_pending else 0.0
+
+    def is_due(self, now: float) -> bool:
+        """Whether an attempt is to be made now."""
+        return self.is_pending and now >= self._at
 
     def adopt(self, source: Source) -> None:
         """A source that is open already is the next one."""
@@ -107,15 +124,17 @@ class Attempts:
             if isinstance(decision, AskResolver):
                 await self._resolve(decision)
             elif await self._due(decision):
+                self._taken = decision
                 self._history.note(Happening.ATTEMPT, detail=decision.url, index=decision.index)
                 return self._open_url(decision.url)
 
     async def _due(self, decision: Try) -> bool:
         """Wait until the attempt may be made; whether it still is to be made then."""
         self._changed.clear()
-        if decision.delay > 0:
+        delay = self._at - monotonic()
+        if delay > 0:
             try:
-                async with asyncio.timeout(decision.delay):
+                async with asyncio.timeout(delay):
                     await self._changed.wait()
             except TimeoutError:
                 pass
@@ -134,14 +153,27 @@ class Attempts:
 
     def lost(self, error: UpstreamError) -> float:
         """See `Succession.lost`."""
-        old, index = self.failover.url, self.failover.index
+        old = self.failover.url
         self._error = error
-        self._tally.upstream_errors[error.reason] += 1
-        self._history.note(Happening.LOST, reason=error.reason, detail=error.detail, index=index)
+        self.stumbled(error)
         self._decide(self.failover.failed(Outcome.of(error), monotonic()), old, error.reason)
         if isinstance(self._decision, GiveUp):
             raise self._end(self._decision)
         return self._decision.delay if isinstance(self._decision, Try) else 0.0
+
+    def stumbled(self, error: UpstreamError) -> None:
+        """The source has failed, and goes on as it was."""
+        self._tally.upstream_errors[error.reason] += 1
+        index = self.failover.index
+        self._history.note(Happening.LOST, reason=error.reason, detail=error.detail, index=index)
+
+    def connected(self, detail: str) -> None:
+        """The source in use gives what it should."""
+        self._history.note(Happening.CONNECTED, detail=detail, index=self.failover.index)
+
+    def ended(self, error: ProxyError) -> None:
+        """It was given up by whoever reads it."""
+        self._history.note(Happening.FAILED, reason=error.reason, detail=error.detail)
 
     async def switch(self) -> None:
         """Take another source now, by hand. The one in use goes on until there is another.
@@ -161,6 +193,7 @@ class Attempts:
 
     def _decide(self, decision: Try | AskResolver | GiveUp, old: str, reason: str) -> None:
         self._decision = decision
+        self._at = monotonic() + (decision.delay if isinstance(decision, Try) else 0.0)
         self._changed.set()
         if isinstance(decision, Try) and decision.is_switch:
             self._tally.failovers[reason] += 1

@@ -178,7 +178,7 @@ class Audience:
         entry.streams.add(client.stream_id)
         viewer = Viewer(client, entry.release, monotonic(), client.created_at, is_hls=is_hls)
         self.viewers.add(viewer)
-        record.idle_since, record.opened, record.listed = None, True, True
+        record.idle_since, record.opened, record.listed, record.failed = None, True, True, None
         if not record.running:
             self._herald.started(record)
         self._herald.connected(record, client)

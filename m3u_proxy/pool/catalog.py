@@ -31,6 +31,8 @@ class Record:
     listed: bool = True
     running: bool = True
     """Whether ``stream_started`` was told and ``stream_stopped`` not yet."""
+    failed: str | None = None
+    """Why its run has failed, until somebody comes again."""
     bytes_served: int = 0
     """By viewers that have left."""
     segments_served: int = 0

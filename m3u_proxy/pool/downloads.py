@@ -62,7 +62,7 @@ class Flight:
 class Downloads:
     """Bodies of one source, finished or on their way; ``aclose()`` leaves no task and no socket.
 
-    ``on_error`` is told of each fetch that failed by itself.
+    ``on_end`` is told of each fetch that ended by itself, with the error of one that failed.
     """
 
     def __init__(
@@ -72,19 +72,21 @@ class Downloads:
         tally: Tally,
         *,
         on_bytes: Callable[[int], None],
-        on_error: Callable[[Role, ProxyError], None],
+        on_end: Callable[[Resource, ProxyError | None], None],
     ) -> None:
         self._open_child = open_child
         self._budget = budget
         self._tally = tally
         self._on_bytes = on_bytes
-        self._on_error = on_error
+        self._on_end = on_end
         self._flights: dict[tuple[str, Part | None], Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._tidy_at = TIDY
         self._closed = False
         self._missed = False
         """Whether the last segment was not there: then the next one is not asked for twice."""
+        self.hungry_since: float | None = None
+        """Monotonic time since which segments are asked for and none has come; ``None``: they come."""
 
     def __len__(self) -> int:
         """How many are on their way."""
@@ -124,7 +126,9 @@ class Downloads:
             on_bytes=self._on_bytes,
         )
         flight = self._flights[resource.name, part] = Flight(download)
-        live = self._live(flight, resource.role)
+        if resource.role is Role.SEGMENT and self.hungry_since is None:
+            self.hungry_since = monotonic()
+        live = self._live(flight, resource)
         task = asyncio.get_running_loop().create_task(live, name=f"fetch-{resource.name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -137,22 +141,26 @@ class Downloads:
 
         return Child(opened, resource.role, is_patient=not self._missed)
 
-    async def _live(self, flight: Flight, role: Role) -> None:
+    async def _live(self, flight: Flight, resource: Resource) -> None:
         try:
             await flight.download.run()
         finally:  # without a pause after the end, so that nobody fetches anew what has just failed
             flight.is_over = True
-            self._note(flight, role)
+            self._note(flight, resource)
 
-    def _note(self, flight: Flight, role: Role) -> None:
+    def _note(self, flight: Flight, resource: Resource) -> None:
         error = flight.download.error
         is_missing = isinstance(error, UpstreamError) and error.reason == "http_404"
-        if role is Role.SEGMENT:
+        if resource.role is Role.SEGMENT:
             self._missed = is_missing
-        if error is None or isinstance(error, Closed):
+            if error is None:
+                self.hungry_since = None
+        if isinstance(error, Closed):
             return
-        flight.refused_until = monotonic() + max(error.retry_after or 0, MISSED if is_missing else REFUSED)
-        self._on_error(role, error)
+        if error is not None:
+            pause = MISSED if is_missing else REFUSED
+            flight.refused_until = monotonic() + max(error.retry_after or 0, pause)
+        self._on_end(resource, error)
 
     def _tidy(self) -> None:
         """Forget failures that are old, and bodies that had to go."""

@@ -67,6 +67,8 @@ class Herald:
             segments_served=viewer.segments,
             reason=reason,
         )
+        if record.failed is not None and not self._viewers.count(record.stream.id):
+            self.stopped(record, record.failed)
 
     def failed(self, stream_ids: Collection[str], error: ProxyError) -> None:
         """What these streams had in common has failed for good."""
@@ -80,6 +82,9 @@ class Herald:
                 error_type=type(error).__name__,
                 reason=error.reason,
             )
+            record.failed = error.reason
+            if not self._viewers.count(record.stream.id):
+                self.stopped(record, error.reason)
 
     def switched(self, stream_ids: Collection[str], switch: Switch) -> None:
         """Another source has taken over for these streams."""

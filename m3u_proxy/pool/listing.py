@@ -32,6 +32,8 @@ REVALIDATE = 0.5
 FREEZE = 12.0
 TARGETS = 3
 """An old revision is given for this many target durations, at least ``FREEZE`` seconds."""
+ENDED = 10.0
+"""Seconds in which a live playlist that says it has ended may go on."""
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 """Seconds between failed fetches, doubled each time."""
@@ -80,10 +82,14 @@ class Settled(NamedTuple):
     named_by: AddressClass
 
 
+Edge = tuple[int, str]
+"""Where a live playlist stands: the media sequence number to come, and the name listed last."""
+
+
 class Owner(Protocol):
     """Whoever holds a listing, and is told what it finds."""
 
-    def open(self, settled: Settled | None) -> Source:
+    async def open(self, settled: Settled | None) -> Source:
         """The playlist's source, at the address where redirects led before if they did."""
 
     def index(self, playlist: Playlist, found: Found) -> Mapping[Reference, Resource | None]:
@@ -95,21 +101,36 @@ class Owner(Protocol):
     def variables(self) -> Mapping[str, str]:
         """What the playlist may import (EXT-X-DEFINE)."""
 
-    def note(self, error: ProxyError) -> None:
-        """A fetch has failed."""
+    def alive(self, now: float) -> None:
+        """Something new was listed."""
+
+    def lost(self, error: ProxyError) -> float | None:
+        """A fetch has failed, or what it brings is of no use any more: seconds until the next one.
+
+        0: at once, for those who wait for this one. ``None``: paced by the listing itself.
+        """
 
 
 class Listing:
     """The newest revision, and when the next one is due. ``aclose()`` ends the fetch under way.
 
     One task at most fetches; whoever asks meanwhile waits for it, and gets a revision or a copy of its error.
+    A live playlist that stays the same for too long (``playlist_freeze``), or ends (``eof``), has failed.
     """
 
     def __init__(self, url: str, owner: Owner) -> None:
         self.page: Page | None = None
         self.error: ProxyError | None = None
         """Of the last fetch; ``None`` after a good one."""
-        self._url = str(parse_url(url))
+        self.url = str(parse_url(url))
+        self.asked_at = -inf
+        """Monotonic time at which somebody wanted it last."""
+        self.read_at = -inf
+        """Of the last good fetch."""
+        self.good_until = 0.0
+        """How long the newest revision may be shown without a newer one."""
+        self.failures = 0
+        """In a row."""
         self._owner = owner
         self._fetch: asyncio.Task[None] | None = None
         self._closed = False
@@ -118,8 +139,12 @@ class Listing:
         """Where ``_text`` was read."""
         self._settled: Settled | None = None
         self._due = 0.0
-        self._good_until = 0.0
-        self._failures = 0
+        self._fresh_at = 0.0
+        """When something new was listed last."""
+        self._edges: tuple[Edge | None, Edge | None] = (None, None)
+        """Of the last two revisions that differed: caches answer with an older one now and then."""
+        self._was_live = False
+        self._ended_at: float | None = None
 
     @property
     def is_fetching(self) -> bool:
@@ -135,35 +160,41 @@ class Listing:
 
     async def current(self) -> Page:
         """A revision that is fresh, or as fresh as can be had. Raises why there is none, or Closed."""
-        now = monotonic()
+        now = self.asked_at = monotonic()
         is_due = now >= self._due
-        if self.page is not None and now < self._good_until:
+        if self.page is not None and now < self.good_until:
             if is_due:
-                await self._refreshed(REVALIDATE)
+                await self.refreshed(REVALIDATE)
             return self.page
         if is_due or self.error is None:
-            await self._refreshed(None)
+            await self.refreshed(None)
         return self._newest()
 
     async def adopt(self, source: Source) -> Page:
         """Take the first revision from a source that is open already, and close it."""
         self._start(source)
-        await self._refreshed(None)
+        await self.refreshed(None)
         return self._newest()
+
+    def move(self, url: str) -> None:
+        """From the next fetch on it is read at another source. The newest revision is given meanwhile."""
+        self.url = str(parse_url(url))
+        self._settled = self._base = self._ended_at = None
+        self._edges = (None, None)
 
     def _newest(self) -> Page:
         """What the last fetch has left; raises why there is nothing, or nothing that may be shown still."""
         if self._closed:
             raise Closed("The stream was stopped", reason="closed")
         now = monotonic()
-        if self.page is not None and (self.error is None or now < self._good_until):
+        if self.page is not None and (self.error is None or now < self.good_until):
             return self.page
         assert self.error is not None
         error = self.error.again()
         error.retry_after = max(1.0, self._due - now)
         raise error
 
-    async def _refreshed(self, patience: float | None) -> None:
+    async def refreshed(self, patience: float | None) -> None:
         """Wait for the fetch under way, started if there is none, at most ``patience`` seconds."""
         if self._closed:
             return
@@ -177,22 +208,34 @@ class Listing:
         return self._fetch
 
     async def _take(self, source: Source | None) -> None:
-        """One fetch from open to closed; sets what is served from now on, and when the next one is due."""
+        """Fetch until there is a revision, or a reason to wait."""
         try:
-            source = source or self._owner.open(self._settled)
+            while not await self._attempt(source):
+                source = None
+        finally:
+            self._fetch = None
+
+    async def _attempt(self, source: Source | None) -> bool:
+        """One fetch from open to closed; sets what is served from now on, and when the next one is due.
+
+        False: another one is to follow at once.
+        """
+        try:
+            source = source or await self._owner.open(self._settled)
             try:
                 head, text = await read_text(source, limit=LARGEST, patience=PATIENCE)
             finally:
                 await uncut(source.aclose())
-            self._succeeded(await self._read(head, text))
+            page = await self._read(head, text)
+            self._check_end(page.playlist)
         except ProxyError as error:
-            self._failed(error)
-        finally:
-            self._fetch = None
+            return self._failed(error)
+        self._succeeded(page)
+        return not self._is_frozen() or self._owner.lost(_frozen()) != 0
 
     async def _read(self, head: Head, text: bytes) -> Page:
         """The revision that this text is."""
-        self._settled = Settled(head.url, head.address_class) if head.url != self._url else None
+        self._settled = Settled(head.url, head.address_class) if head.url != self.url else None
         base = Base(parse_url(head.url))
         if self.page is not None and text == self._text and self._base == base.target:
             self._owner.renew(self.page)
@@ -214,24 +257,57 @@ class Listing:
         self._text, self._base = text, base.target
         return page
 
+    def _check_end(self, playlist: Playlist) -> None:
+        """Raise ``eof`` for a live playlist that has ended, and has not gone on for a while."""
+        if playlist.is_multivariant or not (playlist.is_ended and self._was_live):
+            self._ended_at = None
+            return
+        now = monotonic()
+        if self._ended_at is None or self._is_news(playlist):
+            self._ended_at = now
+        if now - self._ended_at >= ENDED:
+            raise UpstreamError("eof", "The source's live playlist has ended")
+
     def _succeeded(self, page: Page) -> None:
         now = monotonic()
-        self.page, self.error, self._failures = page, None, 0
         playlist = page.playlist
-        if playlist.is_ended or playlist.is_multivariant:
-            self._due = self._good_until = inf
+        if self._is_news(playlist) or now - self.read_at > _patience_of(playlist):
+            self._fresh_at = now
+            self._owner.alive(now)
+        if self._edges[1] != _edge(playlist):
+            self._edges = self._edges[1], _edge(playlist)
+        self.page, self.error, self.failures, self.read_at = page, None, 0, now
+        self._was_live |= not (playlist.is_ended or playlist.is_multivariant)
+        if playlist.is_multivariant or (playlist.is_ended and not self._was_live):
+            self._due = self.good_until = inf
             return
-        target = playlist.target_duration
-        self._due = now + min(max(target / 2, POLL[0]), POLL[1])
-        self._good_until = now + max(TARGETS * target, FREEZE)
+        self._due = now + _poll(playlist)
+        self.good_until = now + _patience_of(playlist)
 
-    def _failed(self, error: ProxyError) -> None:
+    def _is_news(self, playlist: Playlist) -> bool:
+        return _edge(playlist) not in self._edges
+
+    def _is_frozen(self) -> bool:
+        """Whether nothing new has come for too long; true once in that time."""
+        now = monotonic()
+        if self.page is None or self.good_until == inf or self.page.playlist.is_ended:
+            return False
+        if now - self._fresh_at < _patience_of(self.page.playlist):
+            return False
+        self._fresh_at = now
+        return True
+
+    def _failed(self, error: ProxyError) -> bool:
+        """Whether that was all for now."""
         self._settled = None
         self.error = error.again()
-        self._owner.note(error)
-        pause = min(FIRST_PAUSE * 2.0 ** min(self._failures, 5), LONGEST_PAUSE)
-        self._failures += 1
-        self._due = monotonic() + max(pause, error.retry_after or 0.0)
+        self.failures += 1
+        delay = self._owner.lost(error)
+        if delay is None:
+            pause = min(FIRST_PAUSE * 2.0 ** min(self.failures - 1, 5), LONGEST_PAUSE)
+            delay = max(pause, error.retry_after or 0.0)
+        self._due = monotonic() + delay
+        return delay > 0
 
     async def aclose(self) -> None:
         """End the fetch under way: who waits for it gets Closed. No socket of this listing is left."""
@@ -241,6 +317,23 @@ class Listing:
             await asyncio.sleep(0)  # a task cancelled before its first step would skip its own clean-up
             task.cancel()
             await asyncio.wait([task])
+
+
+def _edge(playlist: Playlist) -> Edge:
+    newest = playlist.references[-1].uri.partition("?")[0] if playlist.references else ""
+    return playlist.media_sequence + playlist.length, newest
+
+
+def _poll(playlist: Playlist) -> float:
+    return min(max(playlist.target_duration / 2, POLL[0]), POLL[1])
+
+
+def _patience_of(playlist: Playlist) -> float:
+    return max(TARGETS * playlist.target_duration, FREEZE)
+
+
+def _frozen() -> UpstreamError:
+    return UpstreamError("playlist_freeze", "The source's live playlist does not change any more")
 
 
 def _secrets(target: Target) -> list[str]:

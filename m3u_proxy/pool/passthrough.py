@@ -2,49 +2,39 @@
 
 Nothing is fetched that nobody asks for: a playlist when a viewer wants it and the last revision is too old, a
 segment when the first viewer asks for it. Everybody else attaches to what is there or on its way.
+
+Where the source fails, another one takes its place behind the same names: see `Tree` and `View`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from math import inf
+from collections.abc import Mapping
 from time import monotonic
 
 from m3u_proxy.errors import Closed, NotFound, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.media.playlist import Playlist, Reference, Role
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
+from m3u_proxy.pool.attempts import Attempts
 from m3u_proxy.pool.budget import Budget
-from m3u_proxy.pool.downloads import AT_ONCE, Downloads, OpenChild
-from m3u_proxy.pool.listing import Found, Listing, Page, Settled
+from m3u_proxy.pool.downloads import Downloads, OpenChild
+from m3u_proxy.pool.listing import REVALIDATE, Listing, Page
+from m3u_proxy.pool.misses import Misses, is_starved
 from m3u_proxy.pool.rate import Rate
 from m3u_proxy.pool.resources import Part, Resource, Resources
 from m3u_proxy.pool.tally import Tally
+from m3u_proxy.pool.tree import OpenRoot, Tree, best_of, kept_until
+from m3u_proxy.pool.view import View
 from m3u_proxy.upstream.source import Source
 
 log = logging.getLogger(__name__)
-
-DEPTH = 2
-"""Playlists above a media playlist: a multivariant one, and one more."""
-KEEP_TARGETS = 3
-KEEP = 20.0
-"""Target durations, and least seconds, for which a segment is kept after it was listed last."""
-
-
-def kept_until(playlist: Playlist, now: float) -> float:
-    """Monotonic time up to which what a playlist names is remembered, even if it is never read again."""
-    if playlist.is_ended or playlist.is_multivariant:
-        return inf
-    return now + max(KEEP, KEEP_TARGETS * playlist.target_duration)
 
 
 class Passthrough:
     """Running thing behind an HLS source. ``run()`` is its life; afterwards no task or socket is left.
 
-    ``open_root`` opens the source's own playlist, at the address where redirects led before if it is given
-    one. With ``prefetch`` the newest segment is fetched as soon as it is listed.
+    What comes after a failure is opened by ``attempts``. With ``prefetch`` the newest segment is fetched as
+    soon as it is listed.
     """
 
     kind = Kind.HLS
@@ -52,10 +42,10 @@ class Passthrough:
     def __init__(
         self,
         key: StreamKey,
-        url: str,
-        open_root: Callable[[Settled | None], Source],
+        open_root: OpenRoot,
         open_child: OpenChild,
         *,
+        attempts: Attempts,
         resources: Resources,
         budget: Budget,
         tally: Tally,
@@ -65,16 +55,15 @@ class Passthrough:
         self.state = State.STARTING
         self.error: ProxyError | None = None
         self.bytes_in = 0
-        self.downloads = Downloads(open_child, budget, tally, on_bytes=self._count, on_error=self.note)
-        self._open_root = open_root
-        self._open_child = open_child
+        self.downloads = Downloads(open_child, budget, tally, on_bytes=self._count, on_end=self._ended)
+        self._attempts = attempts
         self._resources = resources
         self._tally = tally
         self._prefetch = prefetch
         self._rate = Rate()
-        self._root = Listing(url, _Branch(self, None))
-        self._children: dict[str, Listing] = {}
-        self._lost: asyncio.Future[ProxyError] = asyncio.get_running_loop().create_future()
+        self._tree = Tree(open_root, open_child, attempts, resources, tally, self)
+        self._views: dict[str | None, View] = {None: View()}
+        self._misses = Misses()
 
     def __repr__(self) -> str:
         return f"<Passthrough {self.key.digest} {self.state} fetching={len(self.downloads)}>"
@@ -82,19 +71,19 @@ class Passthrough:
     @property
     def is_warm(self) -> bool:
         """Whether a joiner finds a playlist."""
-        return self._root.page is not None
+        return self._tree.root.page is not None
 
     @property
     def target(self) -> float:
         """The longest target duration among its playlists, in seconds."""
-        return max(listing.target for listing in (self._root, *self._children.values()))
+        return self._tree.target
 
     async def run(self, source: Source) -> None:
         """Live until cancelled or given up, beginning with the playlist that ``source`` is sending."""
         try:
-            await self._root.adopt(source)
+            await self._tree.root.adopt(source)
             self._enter(State.LIVE)
-            raise await self._lost
+            raise await self._tree.lost
         except ProxyError as error:
             self.error = error
             self._enter(State.FAILED)
@@ -102,8 +91,7 @@ class Passthrough:
             if self.state is not State.FAILED:
                 self.error = Closed("The stream was stopped", reason="closed")
                 self._enter(State.CLOSED)
-            for listing in (self._root, *self._children.values()):
-                await listing.aclose()
+            await self._tree.aclose()
             await self.downloads.aclose()
 
     async def ready(self) -> None:
@@ -114,38 +102,60 @@ class Passthrough:
         """The playlist of that name, the source's own without one, as fresh as can be had."""
         if self.error is not None:
             raise self.error.again()
-        if name is None:
-            try:
-                return await self._root.current()
-            except ProxyError as error:  # everything hangs on this one
-                if not self._lost.done():
-                    self._lost.set_result(error.again())
-                raise
-        resource = self.resource(name)
-        if resource.role is not Role.PLAYLIST:
+        resource = None if name is None else self.resource(name)
+        if resource is not None and resource.role is not Role.PLAYLIST:
             raise NotFound("Not a playlist")
-        listing = self._children.get(name)
-        if listing is None:
-            if self._fetching() >= AT_ONCE:
-                raise Unavailable("Too many playlists of this source are on their way", reason="busy")
-            listing = self._children[name] = Listing(resource.url, _Branch(self, resource))
-        return await listing.current()
+        view = self._views.setdefault(name, View())
+        tree = self._tree
+        while await self._caught_up(view):
+            generation = tree.generation
+            try:
+                listing, raw = await tree.read(resource, wants_media=view.is_media)
+            except ProxyError as error:
+                if self.error is not None:
+                    raise self.error.again() from None
+                if tree.has_moved(generation):
+                    continue
+                if resource is None:
+                    tree.end(error)  # everything hangs on this one
+                raise
+            if not tree.has_moved(generation):
+                return self._shown(view, listing, raw)
+        assert view.page is not None
+        return view.page
+
+    async def _caught_up(self, view: View) -> bool:
+        """Read the source that was decided upon, if one was; false where its playlist is late and the last
+        page may be shown still. Raises why everything has ended."""
+        self._watch_segments()
+        while self._attempts.is_due(monotonic()):
+            if self.error is not None:
+                raise self.error.again()
+            is_good = view.page is not None and monotonic() < view.good_until
+            await self._tree.root.refreshed(REVALIDATE if is_good else None)
+            if is_good and self._tree.root.is_fetching:
+                return False
+        return True
+
+    def _shown(self, view: View, listing: Listing, raw: Page) -> Page:
+        page = view.follow(raw, self._tree.generation)
+        view.good_until = listing.good_until
+        if page is not raw and view.renewed_at != listing.read_at:
+            view.renewed_at = listing.read_at
+            self._resources.renew(page.resources, kept_until(page.playlist, monotonic()))
+        return page
 
     def known_page(self, name: str | None) -> Page | None:
         """The newest revision that is here; nobody is asked."""
-        listing = self._root if name is None else self._children.get(name)
-        return listing.page if listing is not None else None
+        view = self._views.get(name)
+        page = view.page if view is not None else None
+        return self._tree.root.page if page is None and name is None else page
 
     async def media_page(self) -> Page:
         """The playlist with the segments that FFmpeg reads: of several variants the best, see `narrowed`."""
         page = await self.page()
         while page.playlist.is_multivariant:  # not for ever: see DEPTH
-            page = page.narrowed()
-            best = page.playlist.variants()
-            resource = page.resources[best[0]] if best else None
-            if resource is None:
-                raise UpstreamError("not_media", "None of the source's variants can be read")
-            page = await self.page(resource.name)
+            page = await self.page(best_of(page).name)
         return page
 
     def resource(self, name: str) -> Resource:
@@ -155,75 +165,58 @@ class Passthrough:
             raise NotFound("Segment expired")
         return resource
 
-    # -- what its playlists tell ------------------------------------------------------------------------
+    # -- what it is told --------------------------------------------------------------------------------
 
-    def open(self, resource: Resource | None, settled: Settled | None) -> Source:
-        """The source of a playlist, of its own without ``resource``."""
-        self._tally.fetches[Role.PLAYLIST] += 1
-        if resource is None:
-            return self._open_root(settled)
-        return self._open_child(*(settled or (resource.url, resource.named_by)))
-
-    def index(
-        self, parent: Resource | None, playlist: Playlist, found: Found
-    ) -> Mapping[Reference, Resource | None]:
-        """Names for all that a new revision lists; what none lists any more is let go after a while."""
-        depth = parent.depth if parent is not None else 0
-        if playlist.is_multivariant and depth >= DEPTH:
-            raise _too_deep()
-        now = monotonic()
-        resources = self._resources.index(
-            playlist,
-            found.base.resolve,
-            named_by=found.named_by,
-            depth=depth + 1,
-            keep_until=kept_until(playlist, now),
-        )
-        if playlist.is_multivariant and parent is not None and parent in resources.values():
-            raise _too_deep()
-        self._tally.dropped_lines += playlist.dropped
-        self._expire(now)
-        if self._prefetch and not (playlist.is_ended or playlist.is_multivariant):
-            self._fetch_ahead(playlist, resources)
-        return resources
-
-    def renew(self, page: Page) -> None:
-        """A revision is in force still."""
-        now = monotonic()
-        self._resources.renew(page.resources, kept_until(page.playlist, now))
-        self._expire(now)
-
-    def variables(self, resource: Resource | None) -> Mapping[str, str]:
-        """What the source's own playlist defines for the others."""
-        page = None if resource is None else self._root.page
-        return page.playlist.variables if page is not None else {}
-
-    def note(self, what: Role, error: ProxyError) -> None:
-        """A fetch has failed."""
+    def _ended(self, resource: Resource, error: ProxyError | None) -> None:
+        """A segment, key or map was fetched, or was not."""
         if isinstance(error, UpstreamError):
             self._tally.upstream_errors[error.reason] += 1
-        log.warning("%s not read: %s", what, error.detail, extra=self._who)
+        if error is not None:
+            log.warning("%s not read: %s", resource.role, error.detail, extra=self.who)
+        if resource.role is not Role.SEGMENT or not self._tree.lists(resource):
+            return
+        if error is None:
+            self._misses.got()
+            self._tree.alive(monotonic())
+        elif error.reason == "http_404" and self._misses.missed(resource.name):
+            self._lack_segments()
 
-    def _expire(self, now: float) -> None:
-        """Let go of everything whose time is over."""
-        for name in self._resources.expire(now):
-            listing = self._children.get(name)
-            if listing is not None and not listing.is_fetching:
-                del self._children[name]
+    def _watch_segments(self) -> None:
+        if is_starved(self.downloads.hungry_since, self.target, monotonic()):
+            self._lack_segments()
+
+    def _lack_segments(self) -> None:
+        self.arrived()
+        if self._tree.is_live:
+            self._tree.lose(UpstreamError("segments", "The source does not have the segments that it lists"))
+
+    def arrived(self) -> None:
+        """See `Holder.arrived`."""
+        self._misses.got()
+        self.downloads.hungry_since = None
+
+    def read(self) -> None:
+        """See `Holder.read`: let go of everything whose time is over."""
+        for name in self._resources.expire(monotonic()):
+            self._tree.forget(name)
+            self._views.pop(name, None)
         self.downloads.expire(self._is_listed)
 
     def _is_listed(self, name: str, part: Part | None) -> bool:
         resource = self._resources.get(name)
         return resource is not None and (part is None or part in resource.ranges)
 
-    def _fetch_ahead(self, playlist: Playlist, resources: Mapping[Reference, Resource | None]) -> None:
+    def listed(self, playlist: Playlist, resources: Mapping[Reference, Resource | None]) -> None:
+        """See `Holder.listed`: fetch what will be wanted."""
+        if not self._prefetch or playlist.is_ended or playlist.is_multivariant:
+            return
         segments = playlist.segments()
         newest = resources[segments[-1]] if segments else None
         if newest is not None:
             try:
                 self.downloads.fetch(newest, segments[-1].byte_range)
             except Unavailable:
-                log.debug("not fetched ahead: too much is on its way", extra=self._who)
+                log.debug("not fetched ahead: too much is on its way", extra=self.who)
 
     def _count(self, size: int) -> None:
         self.bytes_in += size
@@ -236,14 +229,12 @@ class Passthrough:
         self.state = state
         level = logging.WARNING if state is State.FAILED else logging.INFO
         said = f": {self.error.detail}" if self.error else ""
-        log.log(level, "passthrough %s%s", state, said, extra=self._who)
+        log.log(level, "passthrough %s%s", state, said, extra=self.who)
 
     @property
-    def _who(self) -> Mapping[str, str]:
+    def who(self) -> Mapping[str, str]:
+        """See `Holder.who`."""
         return {"stream": self.key.digest}
-
-    def _fetching(self) -> int:
-        return sum(listing.is_fetching for listing in (self._root, *self._children.values()))
 
     def snapshot(self) -> RunSnapshot:
         """The passthrough now."""
@@ -256,33 +247,6 @@ class Passthrough:
             bitrate=self._rate.read(monotonic(), self.bytes_in),
             skips=0,
             media_info={},
-            upstream_connections=len(self.downloads) + self._fetching(),
+            upstream_connections=len(self.downloads) + self._tree.fetching,
             ffmpeg_pid=None,
         )
-
-
-@dataclass(frozen=True)
-class _Branch:
-    """One playlist of a passthrough, its own or one that was named: see `listing.Owner`."""
-
-    passthrough: Passthrough
-    resource: Resource | None
-
-    def open(self, settled: Settled | None) -> Source:
-        return self.passthrough.open(self.resource, settled)
-
-    def index(self, playlist: Playlist, found: Found) -> Mapping[Reference, Resource | None]:
-        return self.passthrough.index(self.resource, playlist, found)
-
-    def renew(self, page: Page) -> None:
-        self.passthrough.renew(page)
-
-    def variables(self) -> Mapping[str, str]:
-        return self.passthrough.variables(self.resource)
-
-    def note(self, error: ProxyError) -> None:
-        self.passthrough.note(Role.PLAYLIST, error)
-
-
-def _too_deep() -> UpstreamError:
-    return UpstreamError("not_media", "The source's playlists are nested too deeply, or in a circle")

@@ -23,6 +23,7 @@ from m3u_proxy.upstream.pacing import Pacer
 from m3u_proxy.upstream.policy import AddressClass
 from m3u_proxy.upstream.resolver import Named
 from m3u_proxy.upstream.source import Source
+from m3u_proxy.upstream.url import parse as parse_url
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Workshop:
         self._stream = stream
         self._named: dict[str, Origin] = {}
         """Who named a URL that no editor did."""
+        self._used: dict[str, str] = {}
+        """The source that was read last at each host: what it has named is asked for in its way."""
         self.history = parts.memory.of(self._key).history
         self.attempts = Attempts(
             Failover(
@@ -68,7 +71,7 @@ class Workshop:
                 parts.pacer,
                 has_resolver=stream.failover_resolver_url is not None,
             ),
-            lambda url: parts.open_source(self._ask_for(url)),
+            self._open_next,
             resolver=self._resolve,
             history=self.history,
             tally=parts.tally,
@@ -121,9 +124,9 @@ class Workshop:
         self._remember(Kind.HLS)
         return Passthrough(
             self._key,
-            self._ask.url,
             self._open_root,
             self._open_child,
+            attempts=self.attempts,
             resources=parts.memory.resources(self._key),
             budget=parts.budget,
             tally=parts.tally,
@@ -151,14 +154,24 @@ class Workshop:
     def _remember(self, kind: Kind) -> None:
         self.parts.memory.of(self._key).kind = kind
 
+    def _open_next(self, url: str) -> Source:
+        self._used[_host(url)] = url
+        return self.parts.open_source(self._ask_for(url))
+
     def _open_root(self, settled: Settled | None) -> Source:
         return self.open() if settled is None else self._open_child(*settled)
 
     def _open_child(self, url: str, named_by: AddressClass, part: tuple[int, int] | None = None) -> Source:
-        return self.parts.open_source(self._ask.child(url, named_by, part))
+        """What a source in use has named, or one before: segments of that are listed for a while."""
+        source = self._ask_for(self._used.get(_host(url), self.attempts.url))
+        return self.parts.open_source(source.child(url, named_by, part))
 
     def _count(self, size: int) -> None:
         self.parts.tally.bytes_in[Kind.VOD] += size
 
     def _fail(self, reason: str) -> None:
         self.parts.tally.upstream_errors[reason] += 1
+
+
+def _host(url: str) -> str:
+    return parse_url(url).host

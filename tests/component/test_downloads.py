@@ -44,8 +44,12 @@ class Rig(Downloads):
             self.budget,
             self.tally,
             on_bytes=lambda size: None,
-            on_error=lambda role, error: self.errors.append(f"{role} {error.reason}"),
+            on_end=self.remember,
         )
+
+    def remember(self, resource: Resource, error: ProxyError | None) -> None:
+        if error is not None:
+            self.errors.append(f"{resource.role} {error.reason}")
 
     async def get(self, resource: Resource, part: tuple[int, int] | None = None) -> bytes:
         """As a viewer does it."""

@@ -31,10 +31,13 @@ class Owner:
         self.settled: list[Settled | None] = []
         self.found: list[Found] = []
         self.errors: list[str] = []
+        self.delays: list[float] = []
+        """What it says to those to come."""
+        self.alive_at = 0.0
         self.renewed = 0
         self.refusal: UpstreamError | None = None
 
-    def open(self, settled: Settled | None) -> Source:
+    async def open(self, settled: Settled | None) -> Source:
         self.settled.append(settled)
         return self.provider.child(*settled) if settled else self.provider.root(PATH)()
 
@@ -50,8 +53,12 @@ class Owner:
     def variables(self) -> Mapping[str, str]:
         return {}
 
-    def note(self, error: ProxyError) -> None:
+    def alive(self, now: float) -> None:
+        self.alive_at = now
+
+    def lost(self, error: ProxyError) -> float | None:
         self.errors.append(error.reason)
+        return self.delays.pop(0) if self.delays else None
 
 
 @pytest.fixture

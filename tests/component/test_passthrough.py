@@ -11,7 +11,7 @@ import pytest
 from m3u_proxy.errors import Closed, NotFound, ProxyError
 from m3u_proxy.media.playlist import GAP_URL, Role
 from m3u_proxy.model import State, StreamKey
-from m3u_proxy.pool import downloads, listing
+from m3u_proxy.pool import attempts, downloads, listing, tree
 from m3u_proxy.pool import passthrough as module
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.listing import Page, Settled
@@ -25,6 +25,7 @@ from tests.support.answer import null_packets
 from tests.support.house import Clock
 from tests.support.provider import HOST, Provider, Reply, media, refusal, text
 from tests.support.stepped import settle, until
+from tests.support.succession import attempts_at
 
 ROOT = "/live.m3u8"
 TS = null_packets(10)
@@ -48,13 +49,18 @@ class Rig:
         self.resources = Resources(b"secret")
         self.tally = Tally()
         self.budget = Budget(10**6)
+        self.attempts = attempts_at(self.root, self.tally, urls=(HOST + ROOT,))
+
+    async def first(self) -> Source:
+        """The source as it is opened to be judged."""
+        return await self.attempts.next()
 
     def make(self, *, prefetch: bool = False) -> Passthrough:
         return Passthrough(
             StreamKey.of(HOST + ROOT),
-            HOST + ROOT,
             self._open_root,
             self.provider.child,
+            attempts=self.attempts,
             resources=self.resources,
             budget=self.budget,
             tally=self.tally,
@@ -70,8 +76,9 @@ class Rig:
     @asynccontextmanager
     async def running(self, *, prefetch: bool = False) -> AsyncIterator[Passthrough]:
         """Alive from its first playlist on."""
+        self.attempts = attempts_at(self.root, self.tally, urls=(HOST + ROOT,))
         source = self.make(prefetch=prefetch)
-        task = asyncio.create_task(source.run(self.root()))
+        task = asyncio.create_task(source.run(await self.first()))
         await settle()
         try:
             yield source
@@ -84,7 +91,7 @@ class Rig:
 @pytest.fixture
 async def rig(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
     clock = Clock()
-    for room in (module, listing, downloads):
+    for room in (module, tree, listing, downloads, attempts):
         monkeypatch.setattr(room, "monotonic", clock)
     yield Rig(clock)
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("fetch-")]
@@ -137,7 +144,7 @@ async def test_a_live_windows_names_are_forgotten_after_a_while(rig: Rig) -> Non
             source.resource(old.name)
         assert source.downloads.find(old) is None
         assert rig.budget.used == 0
-        assert len(rig.resources) <= 3 + module.KEEP / 3 + 1
+        assert len(rig.resources) <= 3 + tree.KEEP / 3 + 1
 
 
 async def test_an_unchanged_playlist_keeps_what_it_lists(rig: Rig) -> None:
@@ -223,7 +230,7 @@ async def test_ranges_of_a_growing_file_are_forgotten_too(rig: Rig) -> None:
         file = named(page)
         assert (3900, 3999) in file.ranges
         assert (0, 99) not in file.ranges
-        assert len(file.ranges) <= 3 + module.KEEP / 3 + 1
+        assert len(file.ranges) <= 3 + tree.KEEP / 3 + 1
         assert source.downloads.find(file, (0, 99)) is None
         assert source.downloads.find(file, (3900, 3999)) is not None
 
@@ -401,7 +408,7 @@ async def test_of_a_film_nothing_is_fetched_ahead(rig: Rig) -> None:
 async def test_a_source_that_fails_for_good_ends_with_its_reason(rig: Rig) -> None:
     rig.provider.on(ROOT, text(media()), refusal("refused"))
     source = rig.make()
-    task = asyncio.create_task(source.run(rig.root()))
+    task = asyncio.create_task(source.run(await rig.first()))
     await source.ready()
     assert source.is_warm
     rig.clock.now += listing.FREEZE + 1
@@ -420,7 +427,7 @@ async def test_a_source_that_fails_for_good_ends_with_its_reason(rig: Rig) -> No
 async def test_a_first_playlist_that_is_none_is_the_end(rig: Rig) -> None:
     rig.provider.on(ROOT, text("<html><body>Subscription expired"))
     source = rig.make()
-    await source.run(rig.root())
+    await source.run(await rig.first())
     assert source.error is not None
     assert (source.state, source.error.reason) == (State.FAILED, "not_media")
 
@@ -431,7 +438,7 @@ async def test_the_end_leaves_nothing_and_tells_who_waits(rig: Rig) -> None:
     rig.provider.on("/high.m3u8", text(media(9)))
     rig.provider.on("/s9.ts", Reply((TS[:188],)).endless())
     source = rig.make()
-    task = asyncio.create_task(source.run(rig.root()))
+    task = asyncio.create_task(source.run(await rig.first()))
     page = await source.page()
     child = await source.page(named(page, 1).name)
     download = source.downloads.fetch(named(child))

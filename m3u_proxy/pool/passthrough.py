@@ -9,7 +9,7 @@ Where the source fails, another one takes its place behind the same names: see `
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 
 from m3u_proxy.errors import Closed, NotFound, ProxyError, Unavailable, UpstreamError
@@ -55,6 +55,8 @@ class Passthrough:
         self.state = State.STARTING
         self.error: ProxyError | None = None
         self.bytes_in = 0
+        self.on_switch: Callable[[], None] = _nothing
+        """Told when viewers are given another source."""
         self.downloads = Downloads(open_child, budget, tally, on_bytes=self._count, on_end=self._ended)
         self._attempts = attempts
         self._resources = resources
@@ -186,12 +188,16 @@ class Passthrough:
             self._lack_segments()
 
     def _lack_segments(self) -> None:
-        self.arrived()
+        self._forget_misses()
         if self._tree.is_live:
             self._tree.lose(UpstreamError("segments", "The source does not have the segments that it lists"))
 
     def arrived(self) -> None:
         """See `Holder.arrived`."""
+        self._forget_misses()
+        self.on_switch()
+
+    def _forget_misses(self) -> None:
         self._misses.got()
         self.downloads.hungry_since = None
 
@@ -250,3 +256,7 @@ class Passthrough:
             upstream_connections=len(self.downloads) + self._tree.fetching,
             ffmpeg_pid=None,
         )
+
+
+def _nothing() -> None:
+    """Nobody is to be told."""

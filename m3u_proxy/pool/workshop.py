@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from m3u_proxy.ffmpeg.input import SWITCHED
 from m3u_proxy.model import Kind, Stream, StreamKey, guess_kind
 from m3u_proxy.pool.accounts import Accounts
 from m3u_proxy.pool.attempts import Attempts, Succession, Switch
@@ -119,10 +120,10 @@ class Workshop:
         return self.parts.make_relay(self._key, Kind.LIVE, self.attempts)
 
     def passthrough(self) -> Passthrough:
-        """For a playlist."""
+        """For a playlist. An FFmpeg that reads it begins anew behind another source: it would lose tracks."""
         parts = self.parts
         self._remember(Kind.HLS)
-        return Passthrough(
+        passthrough = Passthrough(
             self._key,
             self._open_root,
             self._open_child,
@@ -132,6 +133,8 @@ class Workshop:
             tally=parts.tally,
             prefetch=parts.prefetch,
         )
+        passthrough.on_switch = lambda: parts.grants.lose(passthrough, SWITCHED)
+        return passthrough
 
     def vod(self) -> Vod:
         """For a file."""

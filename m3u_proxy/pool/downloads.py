@@ -13,6 +13,7 @@ from m3u_proxy.media.playlist import Role
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.child import Child
 from m3u_proxy.pool.download import Download
+from m3u_proxy.pool.misses import Misses
 from m3u_proxy.pool.resources import Part, Resource
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.upstream.policy import AddressClass
@@ -85,8 +86,7 @@ class Downloads:
         self._closed = False
         self._missed = False
         """Whether the last segment was not there: then the next one is not asked for twice."""
-        self.hungry_since: float | None = None
-        """Monotonic time since which segments are asked for and none has come; ``None``: they come."""
+        self.misses = Misses()
 
     def __len__(self) -> int:
         """How many are on their way."""
@@ -103,6 +103,8 @@ class Downloads:
         ``part`` is a byte range that a playlist has named. Await ``begun()`` of what is returned. Raises
         Unavailable when too many are on their way, and Closed.
         """
+        if resource.role is Role.SEGMENT:
+            self.misses.ask(monotonic())
         download = self.find(resource, part)
         if download is None:
             return self._start(resource, part)
@@ -126,8 +128,6 @@ class Downloads:
             on_bytes=self._on_bytes,
         )
         flight = self._flights[resource.name, part] = Flight(download)
-        if resource.role is Role.SEGMENT and self.hungry_since is None:
-            self.hungry_since = monotonic()
         live = self._live(flight, resource)
         task = asyncio.get_running_loop().create_task(live, name=f"fetch-{resource.name}")
         self._tasks.add(task)
@@ -153,8 +153,8 @@ class Downloads:
         is_missing = isinstance(error, UpstreamError) and error.reason == "http_404"
         if resource.role is Role.SEGMENT:
             self._missed = is_missing
-            if error is None:
-                self.hungry_since = None
+            if not isinstance(error, UpstreamError):
+                self.misses.got()
         if isinstance(error, Closed):
             return
         if error is not None:

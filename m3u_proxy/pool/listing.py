@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
@@ -14,6 +15,8 @@ from urllib.parse import parse_qsl
 from m3u_proxy.errors import Closed, ProxyError, UpstreamError
 from m3u_proxy.ffmpeg.hls import uncut
 from m3u_proxy.media.playlist import NotAPlaylist, Playlist, Reference, parse
+from m3u_proxy.pool.attempts import Switched
+from m3u_proxy.pool.pulse import Pulse, patience_for
 from m3u_proxy.pool.resources import Resource
 from m3u_proxy.upstream.policy import AddressClass
 from m3u_proxy.upstream.source import Head, Source
@@ -29,11 +32,6 @@ POLL = (0.5, 30.0)
 """Least and most seconds between two fetches."""
 REVALIDATE = 0.5
 """Seconds a viewer waits for a newer revision when there is an older one to give."""
-FREEZE = 12.0
-TARGETS = 3
-"""An old revision is given for this many target durations, at least ``FREEZE`` seconds."""
-ENDED = 10.0
-"""Seconds in which a live playlist that says it has ended may go on."""
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 """Seconds between failed fetches, doubled each time."""
@@ -82,15 +80,14 @@ class Settled(NamedTuple):
     named_by: AddressClass
 
 
-Edge = tuple[int, str]
-"""Where a live playlist stands: the media sequence number to come, and the name listed last."""
-
-
 class Owner(Protocol):
     """Whoever holds a listing, and is told what it finds."""
 
     async def open(self, settled: Settled | None) -> Source:
         """The playlist's source, at the address where redirects led before if they did."""
+
+    def reading(self) -> AbstractAsyncContextManager[None]:
+        """Context in which it is read; raises ``Switched`` where another source is to be read instead."""
 
     def index(self, playlist: Playlist, found: Found) -> Mapping[Reference, Resource | None]:
         """Resources for what a new revision names. Raises UpstreamError for one that cannot be used."""
@@ -139,17 +136,22 @@ class Listing:
         """Where ``_text`` was read."""
         self._settled: Settled | None = None
         self._due = 0.0
-        self._fresh_at = 0.0
-        """When something new was listed last."""
-        self._edges: tuple[Edge | None, Edge | None] = (None, None)
-        """Of the last two revisions that differed: caches answer with an older one now and then."""
-        self._was_live = False
-        self._ended_at: float | None = None
+        self._pulse = Pulse()
 
     @property
     def is_fetching(self) -> bool:
         """Whether a connection to the provider is open, or about to be."""
         return self._fetch is not None
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether it is of no use now, but for what is left of an older revision."""
+        return self.error is not None or self.is_frozen
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether it is read well enough, but has not brought anything new for too long."""
+        return self._pulse.is_frozen
 
     @property
     def target(self) -> float:
@@ -179,8 +181,8 @@ class Listing:
     def move(self, url: str) -> None:
         """From the next fetch on it is read at another source. The newest revision is given meanwhile."""
         self.url = str(parse_url(url))
-        self._settled = self._base = self._ended_at = None
-        self._edges = (None, None)
+        self._settled = self._base = None
+        self._pulse.restart()
 
     def _newest(self) -> Page:
         """What the last fetch has left; raises why there is nothing, or nothing that may be shown still."""
@@ -223,15 +225,19 @@ class Listing:
         try:
             source = source or await self._owner.open(self._settled)
             try:
-                head, text = await read_text(source, limit=LARGEST, patience=PATIENCE)
+                async with self._owner.reading():
+                    head, text = await read_text(source, limit=LARGEST, patience=PATIENCE)
             finally:
                 await uncut(source.aclose())
             page = await self._read(head, text)
-            self._check_end(page.playlist)
+            if self._pulse.has_ended(page.playlist, monotonic()):
+                raise UpstreamError("eof", "The source's live playlist has ended")
+        except Switched:
+            return False
         except ProxyError as error:
             return self._failed(error)
         self._succeeded(page)
-        return not self._is_frozen() or self._owner.lost(_frozen()) != 0
+        return not self._pulse.freezes(page.playlist, monotonic()) or self._owner.lost(_frozen()) != 0
 
     async def _read(self, head: Head, text: bytes) -> Page:
         """The revision that this text is."""
@@ -257,45 +263,17 @@ class Listing:
         self._text, self._base = text, base.target
         return page
 
-    def _check_end(self, playlist: Playlist) -> None:
-        """Raise ``eof`` for a live playlist that has ended, and has not gone on for a while."""
-        if playlist.is_multivariant or not (playlist.is_ended and self._was_live):
-            self._ended_at = None
-            return
-        now = monotonic()
-        if self._ended_at is None or self._is_news(playlist):
-            self._ended_at = now
-        if now - self._ended_at >= ENDED:
-            raise UpstreamError("eof", "The source's live playlist has ended")
-
     def _succeeded(self, page: Page) -> None:
         now = monotonic()
         playlist = page.playlist
-        if self._is_news(playlist) or now - self.read_at > _patience_of(playlist):
-            self._fresh_at = now
+        if self._pulse.feel(playlist, now):
             self._owner.alive(now)
-        if self._edges[1] != _edge(playlist):
-            self._edges = self._edges[1], _edge(playlist)
         self.page, self.error, self.failures, self.read_at = page, None, 0, now
-        self._was_live |= not (playlist.is_ended or playlist.is_multivariant)
-        if playlist.is_multivariant or (playlist.is_ended and not self._was_live):
+        if playlist.is_multivariant or (playlist.is_ended and not self._pulse.was_live):
             self._due = self.good_until = inf
             return
-        self._due = now + _poll(playlist)
-        self.good_until = now + _patience_of(playlist)
-
-    def _is_news(self, playlist: Playlist) -> bool:
-        return _edge(playlist) not in self._edges
-
-    def _is_frozen(self) -> bool:
-        """Whether nothing new has come for too long; true once in that time."""
-        now = monotonic()
-        if self.page is None or self.good_until == inf or self.page.playlist.is_ended:
-            return False
-        if now - self._fresh_at < _patience_of(self.page.playlist):
-            return False
-        self._fresh_at = now
-        return True
+        self._due = now + min(max(playlist.target_duration / 2, POLL[0]), POLL[1])
+        self.good_until = now + patience_for(playlist)
 
     def _failed(self, error: ProxyError) -> bool:
         """Whether that was all for now."""
@@ -317,19 +295,6 @@ class Listing:
             await asyncio.sleep(0)  # a task cancelled before its first step would skip its own clean-up
             task.cancel()
             await asyncio.wait([task])
-
-
-def _edge(playlist: Playlist) -> Edge:
-    newest = playlist.references[-1].uri.partition("?")[0] if playlist.references else ""
-    return playlist.media_sequence + playlist.length, newest
-
-
-def _poll(playlist: Playlist) -> float:
-    return min(max(playlist.target_duration / 2, POLL[0]), POLL[1])
-
-
-def _patience_of(playlist: Playlist) -> float:
-    return max(TARGETS * playlist.target_duration, FREEZE)
 
 
 def _frozen() -> UpstreamError:

@@ -1,6 +1,8 @@
-"""Whether a live source still has the segments that it lists. Pure."""
+"""Whether a live source still has the segments that it lists. Pure: all times are monotonic seconds."""
 
 from __future__ import annotations
+
+from math import inf
 
 STALL = 10.0
 TARGETS = 3
@@ -10,21 +12,32 @@ IN_A_ROW = 3
 
 
 class Misses:
-    """Segments that were not there, since the last one that was."""
+    """What was asked for since the last segment that came."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()
+        self._asked_at = -inf
+        self._since: float | None = None
+        """When the first of those was asked for; ``None``: none was."""
+
+    def ask(self, now: float) -> None:
+        """Somebody wants a segment."""
+        if self._since is None or now - self._asked_at >= STALL:
+            self._since = now
+        self._asked_at = now
 
     def got(self) -> None:
         """A segment has come."""
         self._names.clear()
+        self._since = None
 
     def missed(self, name: str) -> bool:
         """One is not there (404): whether these are too many now."""
         self._names.add(name)
         return len(self._names) >= IN_A_ROW
 
-
-def is_starved(hungry_since: float | None, target: float, now: float) -> bool:
-    """Whether viewers have been waiting for segments too long. All in seconds, times monotonic."""
-    return hungry_since is not None and now - hungry_since >= max(TARGETS * target, STALL)
+    def is_starved(self, target: float, now: float, *, is_fetching: bool) -> bool:
+        """Whether viewers have been waiting too long, and still do; ``target`` is the target duration."""
+        limit = max(TARGETS * target, STALL)
+        is_wanted = is_fetching or now - self._asked_at < limit
+        return self._since is not None and now - self._since >= limit and is_wanted

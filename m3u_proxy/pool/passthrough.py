@@ -19,12 +19,12 @@ from m3u_proxy.pool.attempts import Attempts
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.downloads import Downloads, OpenChild
 from m3u_proxy.pool.listing import REVALIDATE, Listing, Page
-from m3u_proxy.pool.misses import Misses, is_starved
 from m3u_proxy.pool.rate import Rate
 from m3u_proxy.pool.resources import Part, Resource, Resources
 from m3u_proxy.pool.tally import Tally
-from m3u_proxy.pool.tree import OpenRoot, Tree, best_of, kept_until
-from m3u_proxy.pool.view import View
+from m3u_proxy.pool.tree import OpenRoot, Tree
+from m3u_proxy.pool.variants import best_of
+from m3u_proxy.pool.view import View, kept_until
 from m3u_proxy.upstream.source import Source
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,6 @@ class Passthrough:
         self._rate = Rate()
         self._tree = Tree(open_root, open_child, attempts, resources, tally, self)
         self._views: dict[str | None, View] = {None: View()}
-        self._misses = Misses()
 
     def __repr__(self) -> str:
         return f"<Passthrough {self.key.digest} {self.state} fetching={len(self.downloads)}>"
@@ -178,28 +177,24 @@ class Passthrough:
         if resource.role is not Role.SEGMENT or not self._tree.lists(resource):
             return
         if error is None:
-            self._misses.got()
             self._tree.alive(monotonic())
-        elif error.reason == "http_404" and self._misses.missed(resource.name):
+        elif error.reason == "http_404" and self.downloads.misses.missed(resource.name):
             self._lack_segments()
 
     def _watch_segments(self) -> None:
-        if is_starved(self.downloads.hungry_since, self.target, monotonic()):
+        is_fetching = len(self.downloads) > 0
+        if self.downloads.misses.is_starved(self.target, monotonic(), is_fetching=is_fetching):
             self._lack_segments()
 
     def _lack_segments(self) -> None:
-        self._forget_misses()
+        self.downloads.misses.got()
         if self._tree.is_live:
             self._tree.lose(UpstreamError("segments", "The source does not have the segments that it lists"))
 
     def arrived(self) -> None:
         """See `Holder.arrived`."""
-        self._forget_misses()
+        self.downloads.misses.got()
         self.on_switch()
-
-    def _forget_misses(self) -> None:
-        self._misses.got()
-        self.downloads.hungry_since = None
 
     def read(self) -> None:
         """See `Holder.read`: let go of everything whose time is over."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from math import inf
 from time import monotonic
 from typing import Protocol
 
@@ -21,7 +21,8 @@ from m3u_proxy.pool.downloads import AT_ONCE, OpenChild
 from m3u_proxy.pool.listing import Found, Listing, Page, Settled
 from m3u_proxy.pool.resources import Resource, Resources
 from m3u_proxy.pool.tally import Tally
-from m3u_proxy.pool.variants import Variants
+from m3u_proxy.pool.variants import Variants, best_of
+from m3u_proxy.pool.view import kept_until
 from m3u_proxy.upstream.source import Source
 
 log = logging.getLogger(__name__)
@@ -30,9 +31,6 @@ DEPTH = 2
 """Playlists above a media playlist: a multivariant one, and one more."""
 ASKED = 10.0
 """Seconds for which a variant counts as wanted. A source has failed when all that are wanted have."""
-KEEP_TARGETS = 3
-KEEP = 20.0
-"""Target durations, and least seconds, for which a segment is kept after it was listed last."""
 
 OpenRoot = Callable[[Settled | None], Source]
 """Opens a source's own playlist, at the address where redirects led before if it is given one."""
@@ -53,13 +51,6 @@ class Holder(Protocol):
 
     def arrived(self) -> None:
         """Another source is in use."""
-
-
-def kept_until(playlist: Playlist, now: float) -> float:
-    """Monotonic time up to which what a playlist names is remembered, even if it is never read again."""
-    if playlist.is_ended or playlist.is_multivariant:
-        return inf
-    return now + max(KEEP, KEEP_TARGETS * playlist.target_duration)
 
 
 class Tree:
@@ -194,6 +185,10 @@ class Tree:
             self.root.move(self._reading)
         return source
 
+    def reading(self, resource: Resource | None) -> AbstractAsyncContextManager[None]:
+        """Context in which a playlist is read: an order by hand ends that of the source's own."""
+        return self._attempts.reading() if resource is None else nullcontext()
+
     # -- what is found ----------------------------------------------------------------------------------
 
     def index(
@@ -303,19 +298,10 @@ class Tree:
             for name, listing in self._children.items()
             if now - listing.asked_at <= ASKED and self._variants.is_variant(name)
         ]
-        if not self._variants.is_variant(resource.name) or any(one.error is None for one in wanted):
+        if not self._variants.is_variant(resource.name) or not all(one.is_failing for one in wanted):
             return False
-        failures = max((one.failures for one in wanted), default=0)
-        return len(wanted) >= min(2, self._variants.count) or failures > 1
-
-
-def best_of(page: Page) -> Resource:
-    """The best variant of a multivariant playlist that may be fetched."""
-    for reference in page.narrowed().playlist.variants():
-        resource = page.resources[reference]
-        if resource is not None:
-            return resource
-    raise UpstreamError("not_media", "None of the source's variants can be read")
+        is_sure = any(one.failures > 1 or one.is_frozen for one in wanted)
+        return is_sure or len(wanted) >= min(2, self._variants.count)
 
 
 @dataclass(frozen=True)
@@ -328,6 +314,9 @@ class _Branch:
 
     async def open(self, settled: Settled | None) -> Source:
         return await self.tree.open(self.resource, settled)
+
+    def reading(self) -> AbstractAsyncContextManager[None]:
+        return self.tree.reading(self.resource)
 
     def index(self, playlist: Playlist, found: Found) -> Mapping[Reference, Resource | None]:
         return self.tree.index(self.resource, playlist, found)

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from m3u_proxy.errors import UpstreamError
 from m3u_proxy.media.hls.attributes import unquoted
 from m3u_proxy.media.hls.model import Kind
 from m3u_proxy.media.playlist import Playlist, Reference, Role
+from m3u_proxy.pool.listing import Page
 from m3u_proxy.pool.resources import Resource
 
 _CHOICES = frozenset({Kind.VARIANT, Kind.RENDITION, Kind.I_FRAMES})
@@ -100,6 +102,15 @@ class Variants:
 
     def _is_led_to(self, resource: Resource) -> bool:
         return resource.name in self._places or any(lead is resource for lead in self._leads.values())
+
+
+def best_of(page: Page) -> Resource:
+    """The best variant of a multivariant playlist that may be fetched; raises where there is none."""
+    for reference in page.narrowed().playlist.variants():
+        resource = page.resources[reference]
+        if resource is not None:
+            return resource
+    raise UpstreamError("not_media", "None of the source's variants can be read")
 
 
 def _places(playlist: Playlist) -> Iterator[tuple[Reference, _Place]]:

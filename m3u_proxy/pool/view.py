@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 
 from m3u_proxy.media.hls.splice import Splice
-from m3u_proxy.media.playlist import Reference
+from m3u_proxy.media.playlist import Playlist, Reference
 from m3u_proxy.pool.listing import Page
 from m3u_proxy.pool.resources import Resource
+
+KEEP_TARGETS = 3
+KEEP = 20.0
+"""Target durations, and least seconds, for which a segment is kept after it was listed last."""
+
+
+def kept_until(playlist: Playlist, now: float) -> float:
+    """Monotonic time up to which what a playlist names is remembered, even if it is never read again."""
+    if playlist.is_ended or playlist.is_multivariant:
+        return inf
+    return now + max(KEEP, KEEP_TARGETS * playlist.target_duration)
 
 
 class View:

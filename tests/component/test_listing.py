@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import pytest
 
 from m3u_proxy.errors import Closed, ProxyError, UpstreamError
 from m3u_proxy.media.playlist import Playlist, Reference
 from m3u_proxy.pool import listing as module
+from m3u_proxy.pool import pulse
 from m3u_proxy.pool.listing import Found, Listing, Page, Settled
 from m3u_proxy.pool.resources import Resource
 from m3u_proxy.upstream.policy import AddressClass
@@ -41,6 +43,9 @@ class Owner:
         self.settled.append(settled)
         return self.provider.child(*settled) if settled else self.provider.root(PATH)()
 
+    def reading(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
     def index(self, playlist: Playlist, found: Found) -> Mapping[Reference, Resource | None]:
         if self.refusal is not None:
             raise self.refusal.again()
@@ -65,7 +70,7 @@ class Owner:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr(module, "monotonic", made)
-    monkeypatch.setattr(module, "REVALIDATE", 0.01)
+    monkeypatch.setattr(module, "REVALIDATE", 0.05)
     return made
 
 
@@ -190,7 +195,7 @@ async def test_too_old_a_revision_is_not_given_so_its_viewers_wait(
     slow = text(media(1)).held()
     provider.on(PATH, text(media(0)), slow)
     await listing.current()
-    clock.now += module.FREEZE + 1
+    clock.now += pulse.FREEZE + 1
     waiting = asyncio.create_task(listing.current())
     await settle()
     assert not waiting.done()
@@ -203,7 +208,7 @@ async def test_a_revision_that_gets_too_old_while_one_waits_is_given_still(
 ) -> None:
     provider.on(PATH, text(media(0)), text(media(1)).held())
     await listing.current()
-    clock.now += module.FREEZE - 0.001
+    clock.now += pulse.FREEZE - 0.001
     waiting = asyncio.create_task(listing.current())
     await settle()
     clock.now += 1
@@ -215,7 +220,7 @@ async def test_a_failing_refresh_gives_the_old_revision_until_it_is_too_old(
 ) -> None:
     provider.on(PATH, text(media(0)), refusal("http_5xx"))
     await listing.current()
-    end = clock.now + module.FREEZE
+    end = clock.now + pulse.FREEZE
     while clock.now < end - 0.5:
         clock.now += 0.5
         assert await sequence(listing) == 0

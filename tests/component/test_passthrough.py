@@ -11,7 +11,7 @@ import pytest
 from m3u_proxy.errors import Closed, NotFound, ProxyError
 from m3u_proxy.media.playlist import GAP_URL, Role
 from m3u_proxy.model import State, StreamKey
-from m3u_proxy.pool import attempts, downloads, listing, tree
+from m3u_proxy.pool import attempts, downloads, listing, pulse, tree, view
 from m3u_proxy.pool import passthrough as module
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.listing import Page, Settled
@@ -144,7 +144,7 @@ async def test_a_live_windows_names_are_forgotten_after_a_while(rig: Rig) -> Non
             source.resource(old.name)
         assert source.downloads.find(old) is None
         assert rig.budget.used == 0
-        assert len(rig.resources) <= 3 + tree.KEEP / 3 + 1
+        assert len(rig.resources) <= 3 + view.KEEP / 3 + 1
 
 
 async def test_an_unchanged_playlist_keeps_what_it_lists(rig: Rig) -> None:
@@ -230,7 +230,7 @@ async def test_ranges_of_a_growing_file_are_forgotten_too(rig: Rig) -> None:
         file = named(page)
         assert (3900, 3999) in file.ranges
         assert (0, 99) not in file.ranges
-        assert len(file.ranges) <= 3 + tree.KEEP / 3 + 1
+        assert len(file.ranges) <= 3 + view.KEEP / 3 + 1
         assert source.downloads.find(file, (0, 99)) is None
         assert source.downloads.find(file, (3900, 3999)) is not None
 
@@ -411,7 +411,7 @@ async def test_a_source_that_fails_for_good_ends_with_its_reason(rig: Rig) -> No
     task = asyncio.create_task(source.run(await rig.first()))
     await source.ready()
     assert source.is_warm
-    rig.clock.now += listing.FREEZE + 1
+    rig.clock.now += pulse.FREEZE + 1
     with pytest.raises(ProxyError):
         await source.page()
     await task

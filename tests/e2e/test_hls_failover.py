@@ -96,7 +96,7 @@ async def test_a_hard_fault_is_seen_by_nobody(
     one, two = channel(hls, "one", media), channel(hls, "two", media, edge=104)
     stream = await create(daemon, hls.url(one.path()), hls.url(two.path()))
     for name in ("one", "two"):
-        hls.play(name)
+        hls.play(name, speed=2)
     async with players(daemon, stream, VIEWERS) as readers:
         playing = [asyncio.create_task(each.follow(each.url, segments=9)) for each in readers]
         await hls.until(lambda: hls.count(one.path()) >= 3, within=15)
@@ -123,7 +123,7 @@ async def test_an_order_by_hand(daemon: Daemon, hls: HlsOrigin, media: HlsMedia,
     urls = [hls.url(each.path()) for each in channels]
     stream = await create(daemon, *urls)
     for name in names:
-        hls.play(name)
+        hls.play(name, speed=2)
     async with players(daemon, stream, 3) as readers:
         playing = [asyncio.create_task(each.follow(each.url, segments=12)) for each in readers]
         for number, order in ((4, 1), (8, 2)):
@@ -146,7 +146,7 @@ async def test_a_reset_of_the_encoder_is_one_discontinuity(
 ) -> None:
     one = channel(hls, "one", media, edge=20 * COUNT + 6)
     stream = await create(daemon, hls.url(one.path()))
-    hls.play("one")
+    hls.play("one", speed=2)
     async with players(daemon, stream, 2) as readers:
         playing = [asyncio.create_task(each.follow(each.url, segments=9)) for each in readers]
         await eventually(lambda: reached(readers, 4), within=15)
@@ -163,7 +163,7 @@ async def test_missing_segments_are_a_reason_to_leave(
     stream = await create(daemon, hls.url(one.path()), hls.url(two.path()))
     one.main.all_missing = True
     for name in ("one", "two"):
-        hls.play(name)
+        hls.play(name, speed=2)
     async with players(daemon, stream, 1) as (reader,):
         await reader.follow(reader.url, segments=3)
     assert all("404" in error for error in reader.errors)
@@ -177,7 +177,7 @@ async def test_a_player_of_a_variant_is_led_to_its_counterpart(
     for name in ("one", "two"):
         hls.add(variants(name, media, window=5))
         hls.step(name, 4 if name == "one" else 60)
-        hls.play(name)
+        hls.play(name, speed=2)
     one, two = hls.streams["one"], hls.streams["two"]
     stream = await create(daemon, hls.url(one.path()), hls.url(two.path()))
     async with players(daemon, stream, 3) as readers:
@@ -203,7 +203,7 @@ async def test_ffmpeg_goes_on_over_a_switch(
     one = channel(hls, "one", media)
     two = hls.add(HlsStream("two", {"index": MediaList("index", media.low, window=5, edge=57)}))
     for name in ("one", "two"):
-        hls.play(name)
+        hls.play(name, speed=2)
     answer = await daemon.post(
         "/transcode", url=hls.url(one.path()), failover_urls=[hls.url(two.path())], profile=profile
     )

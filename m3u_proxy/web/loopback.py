@@ -98,8 +98,9 @@ def _part(request: web.Request, resource: Resource) -> Part | None:
 async def _moved(grant: Grant, source: Vod, wanted: str | None) -> Position:
     """A new place in the file. FFmpeg opens it before it lets go of the old one, so we let go of that."""
     async with grant.moving:
-        if grant.position is not None:
-            await grant.position.aclose()
+        last, grant.position = grant.position, None
+        if last is not None:
+            await last.aclose()
         try:
             grant.position = await source.open(wanted, None, grant.take_begun())
         except UpstreamError as error:

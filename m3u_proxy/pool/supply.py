@@ -175,6 +175,7 @@ class Supply:
         try:
             if begun is not None:
                 vod.note(begun)
+                self._workshop.keep(vod)
             self._begun = begun
             self._enter(State.LIVE)
             self._settle(vod)

@@ -235,6 +235,9 @@ async def test_a_file_is_handed_to_its_first_reader(rig: Rig) -> None:
     supply = rig.start("/x.mp4")
     vod = await supply.settled()
     assert isinstance(vod, Vod)
+    trace = rig.parts.memory.get(supply.key)
+    assert trace is not None
+    assert trace.about is vod.about
     assert supply.snapshot().upstream_connections == 1
     begun = supply.take_begun()
     assert begun is not None

@@ -86,7 +86,7 @@ class Owner(Protocol):
     def open(self, settled: Settled | None) -> Source:
         """The playlist's source, at the address where redirects led before if they did."""
 
-    def index(self, playlist: Playlist, found: Found) -> Mapping[Reference, Resource | None]:
+    async def index(self, playlist: Playlist, found: Found) -> Mapping[Reference, Resource | None]:
         """Resources for what a new revision names. Raises UpstreamError for one that cannot be used."""
 
     def renew(self, page: Page) -> None:
@@ -210,7 +210,7 @@ class Listing:
             reason = "too_large" if error.reason == "too_large" else "not_media"
             raise UpstreamError(reason, f"The source sent no playlist: {error}") from None
         found = Found(base, head.address_class, playlist.variables)
-        page = Page(playlist, self._owner.index(playlist, found))
+        page = Page(playlist, await self._owner.index(playlist, found))
         self._text, self._base = text, base.target
         return page
 

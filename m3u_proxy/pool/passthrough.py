@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from time import monotonic
 
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 DEPTH = 2
 """Playlists above a media playlist: a multivariant one, and one more."""
+NAMED_AT_ONCE = 1000
+"""References of a playlist that are given names in one go: a few milliseconds of the loop."""
 KEEP_TARGETS = 3
 KEEP = 20.0
 """Target durations, and least seconds, for which a segment is kept after it was listed last."""
@@ -164,7 +167,7 @@ class Passthrough:
             return self._open_root(settled)
         return self._open_child(*(settled or (resource.url, resource.named_by)))
 
-    def index(
+    async def index(
         self, parent: Resource | None, playlist: Playlist, found: Found
     ) -> Mapping[Reference, Resource | None]:
         """Names for all that a new revision lists; what none lists any more is let go after a while."""
@@ -172,13 +175,18 @@ class Passthrough:
         if playlist.is_multivariant and depth >= DEPTH:
             raise _too_deep()
         now = monotonic()
-        resources = self._resources.index(
-            playlist,
-            found.base.resolve,
+        named = partial(
+            self._resources.index,
+            resolve=found.base.resolve,
+            has_map=playlist.has_map,
             named_by=found.named_by,
             depth=depth + 1,
             keep_until=kept_until(playlist, now),
         )
+        resources = named(playlist.references[:NAMED_AT_ONCE])
+        for at in range(NAMED_AT_ONCE, len(playlist.references), NAMED_AT_ONCE):
+            await asyncio.sleep(0)
+            resources |= named(playlist.references[at : at + NAMED_AT_ONCE])
         if playlist.is_multivariant and parent is not None and parent in resources.values():
             raise _too_deep()
         self._tally.dropped_lines += playlist.dropped
@@ -271,8 +279,8 @@ class _Branch:
     def open(self, settled: Settled | None) -> Source:
         return self.passthrough.open(self.resource, settled)
 
-    def index(self, playlist: Playlist, found: Found) -> Mapping[Reference, Resource | None]:
-        return self.passthrough.index(self.resource, playlist, found)
+    async def index(self, playlist: Playlist, found: Found) -> Mapping[Reference, Resource | None]:
+        return await self.passthrough.index(self.resource, playlist, found)
 
     def renew(self, page: Page) -> None:
         self.passthrough.renew(page)

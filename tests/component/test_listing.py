@@ -38,7 +38,7 @@ class Owner:
         self.settled.append(settled)
         return self.provider.child(*settled) if settled else self.provider.root(PATH)()
 
-    def index(self, playlist: Playlist, found: Found) -> Mapping[Reference, Resource | None]:
+    async def index(self, playlist: Playlist, found: Found) -> Mapping[Reference, Resource | None]:
         if self.refusal is not None:
             raise self.refusal.again()
         self.found.append(found)

@@ -50,8 +50,10 @@ class Rig:
         self.parts = parts_of(self.provider, reconnect=0.0)
         self.entries: list[Entry] = []
 
-    def start(self, path: str = "/x", *, strict: bool = False, is_seek: bool = False) -> Supply:
-        origin = Origin(HOST + path, {})
+    def start(
+        self, path: str = "/x", *, strict: bool = False, is_seek: bool = False, **headers: str
+    ) -> Supply:
+        origin = Origin(HOST + path, headers)
         supply = Supply(
             origin.key,
             guess_kind(origin.url),
@@ -312,6 +314,42 @@ async def test_a_seek_in_what_may_be_endless_looks_first(rig: Rig, path: str, st
     supply = rig.start(path, strict=strict, is_seek=True)
     assert isinstance(await supply.settled(), Relay)
     assert rig.provider.made == 1
+
+
+# --- playlists
+
+
+async def test_children_are_asked_for_with_the_headers_of_their_parent(rig: Rig) -> None:
+    other = "http://cdn.example/s1.ts"
+    rig.provider.on("/x", text(media().replace("s1.ts", other)))
+    for url in ("/s0.ts", other):
+        rig.provider.on(url, Reply((null_packets(3),)))
+    supply = rig.start("/x", Cookie="a=b", Device="tv")
+    source = await supply.settled()
+    assert isinstance(source, Passthrough)
+    page = await source.page()
+    for reference in page.playlist.references[:2]:
+        resource = page.resources[reference]
+        assert resource is not None
+        await source.downloads.fetch(resource, (0, 187)).begun()
+    part = {"Range": "bytes=0-187"}
+    assert [(ask.url, ask.headers) for ask in rig.provider.asks] == [
+        (f"{HOST}/x", {"Cookie": "a=b", "Device": "tv"}),
+        (f"{HOST}/s0.ts", {"Cookie": "a=b", "Device": "tv", **part}),
+        (other, {"Device": "tv", **part}),
+    ]
+
+
+async def test_a_successor_knows_the_names_that_players_have(rig: Rig) -> None:
+    rig.provider.on("/x", text(media(end=True)))
+    source = await rig.start("/x").settled()
+    assert isinstance(source, Passthrough)
+    resource = next(iter((await source.page()).resources.values()))
+    assert resource is not None
+    await rig.entries[0].aclose()
+    successor = await rig.start("/x").settled()
+    assert isinstance(successor, Passthrough)
+    assert successor.resource(resource.name) is resource
 
 
 # --- live

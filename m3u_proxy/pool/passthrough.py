@@ -177,16 +177,16 @@ class Passthrough:
         now = monotonic()
         named = partial(
             self._resources.index,
-            resolve=found.base.resolve,
-            has_map=playlist.has_map,
+            playlist,
+            found.base.resolve,
             named_by=found.named_by,
             depth=depth + 1,
             keep_until=kept_until(playlist, now),
         )
-        resources = named(playlist.references[:NAMED_AT_ONCE])
+        resources = named(which=slice(NAMED_AT_ONCE))
         for at in range(NAMED_AT_ONCE, len(playlist.references), NAMED_AT_ONCE):
             await asyncio.sleep(0)
-            resources |= named(playlist.references[at : at + NAMED_AT_ONCE])
+            resources |= named(which=slice(at, at + NAMED_AT_ONCE))
         if playlist.is_multivariant and parent is not None and parent in resources.values():
             raise _too_deep()
         self._tally.dropped_lines += playlist.dropped

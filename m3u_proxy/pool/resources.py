@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from math import inf
 
-from m3u_proxy.media.playlist import Reference, Role
+from m3u_proxy.media.playlist import Playlist, Reference, Role
 from m3u_proxy.upstream.policy import AddressClass
 
 LIMIT = 60_000
 """Addresses that are remembered for one source; those listed longest ago are forgotten first."""
+ALL = slice(None)
 _NAME_SIZE = 10
 _GROUPS = {Role.PLAYLIST: "p", Role.KEY: "k", Role.DATA: "d"}
 """First letter of a name, ``s`` for media: an address with two uses is two resources."""
@@ -73,26 +74,26 @@ class Resources:
 
     def index(
         self,
-        references: Iterable[Reference],
+        playlist: Playlist,
         resolve: Callable[[str], str | None],
         *,
-        has_map: bool,
+        which: slice = ALL,
         named_by: AddressClass,
         depth: int,
         keep_until: float,
     ) -> dict[Reference, Resource | None]:
         """The resources that a playlist with ``depth - 1`` others above it names, new or named once more.
 
-        ``resolve`` makes an address of a URI, or ``None`` of one that nobody may fetch; ``has_map``: what has
-        no telling ending is fMP4.
+        ``resolve`` makes an address of a URI, or ``None`` of one that nobody may fetch; ``which`` of its
+        references are meant.
         """
         found: dict[Reference, Resource | None] = {}
-        for reference in references:
+        for reference in playlist.references[which]:
             url = resolve(reference.uri)
             if url is None:
                 found[reference] = None
                 continue
-            known = found[reference] = self._add(reference.role, url, named_by, depth, has_map)
+            known = found[reference] = self._add(reference.role, url, named_by, depth, playlist.has_map)
             _keep(known, reference.byte_range, keep_until)
         while len(self._by_name) > LIMIT:
             del self._by_name[next(iter(self._by_name))]

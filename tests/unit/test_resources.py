@@ -29,9 +29,8 @@ def index(
     text = head + "".join(f"#EXTINF:4,\n{uri}\n" for uri in uris)
     playlist = parse(text.encode())
     found = resources.index(
-        playlist.references,
+        playlist,
         BASE.resolve,
-        has_map=playlist.has_map,
         named_by=named_by,
         depth=depth,
         keep_until=keep_until,
@@ -131,9 +130,8 @@ def test_a_renewed_playlist_keeps_its_resources_and_knows_forgotten_ones_again()
     resources = Resources(b"a")
     playlist = parse(f"{HEAD}#EXTINF:4,\n#EXT-X-BYTERANGE:10@0\ns.ts\n".encode())
     found = resources.index(
-        playlist.references,
+        playlist,
         BASE.resolve,
-        has_map=playlist.has_map,
         named_by=AddressClass.PUBLIC,
         depth=1,
         keep_until=10,

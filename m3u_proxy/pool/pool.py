@@ -14,6 +14,7 @@ from time import monotonic
 
 from m3u_proxy.errors import ProxyError, Unavailable, UpstreamError
 from m3u_proxy.ffmpeg.hls import HlsWriter
+from m3u_proxy.ffmpeg.run import Lost
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.model import Kind, RunSnapshot, Stream, StreamKey, guess_kind
 from m3u_proxy.pool.entry import Entry, Running
@@ -156,7 +157,7 @@ class Pool:
         afresh = known is None or now - entry.started_at >= HEALTHY or error.reason in PASSING
         failures = 1 if known is None or afresh else known.failures + 1
         pause = min(FIRST_REFUSAL * 2 ** min(failures - 1, DOUBLINGS), LONGEST_REFUSAL)
-        if isinstance(error, UpstreamError) and error.status:
+        if isinstance(error, Lost) or (isinstance(error, UpstreamError) and error.status):
             pause = max(pause, error.retry_after or 0.0)
         self._refusals[key] = Refusal(error, failures, now + pause)
         self.on_failure(entry.streams, error)

@@ -200,7 +200,7 @@ class Listing:
         read = partial(
             parse,
             text,
-            hosts=_secrets(base.target),
+            hosts=[*_secrets(base.target), *_secrets(parse_url(self._url))],
             variables=self._owner.variables(),
             query=dict(parse_qsl(base.target.url.raw_query_string)),
         )

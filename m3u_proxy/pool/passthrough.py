@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 DEPTH = 2
 """Playlists above a media playlist: a multivariant one, and one more."""
+CHILDREN = 64
+"""Playlists below the source's own that are kept; each may be megabytes."""
 NAMED_AT_ONCE = 1000
 """References of a playlist that are given names in one go: a few milliseconds of the loop."""
 KEEP_TARGETS = 3
@@ -103,7 +105,7 @@ class Passthrough:
             self._enter(State.FAILED)
         finally:
             if self.state is not State.FAILED:
-                self.error = Closed("The stream was stopped", reason="closed")
+                self.error = _stopped()
                 self._enter(State.CLOSED)
             for listing in (self._root, *self._children.values()):
                 await listing.aclose()
@@ -117,22 +119,30 @@ class Passthrough:
         """The playlist of that name, the source's own without one, as fresh as can be had."""
         if self.error is not None:
             raise self.error.again()
-        if name is None:
-            try:
-                return await self._root.current()
-            except ProxyError as error:  # everything hangs on this one
-                if not self._lost.done():
-                    self._lost.set_result(error.again())
-                raise
+        try:
+            return await (self._root if name is None else self._child(name)).current()
+        except Closed:  # that is said to everybody who still waits at the end; there is a reason behind it
+            raise self.error.again() if self.error is not None else _stopped() from None
+        except ProxyError as error:
+            if name is None and not self._lost.done():  # everything hangs on this one
+                self._lost.set_result(error.again())
+            raise
+
+    def _child(self, name: str) -> Listing:
+        """A playlist that another one names; of those opened longest ago some are forgotten."""
         resource = self.resource(name)
         if resource.role is not Role.PLAYLIST:
             raise NotFound("Not a playlist")
-        listing = self._children.get(name)
+        listing = self._children.pop(name, None)
         if listing is None:
             if self._fetching() >= AT_ONCE:
                 raise Unavailable("Too many playlists of this source are on their way", reason="busy")
-            listing = self._children[name] = Listing(resource.url, _Branch(self, resource))
-        return await listing.current()
+            listing = Listing(resource.url, _Branch(self, resource))
+        self._children[name] = listing
+        if len(self._children) > CHILDREN:
+            idle = (each for each, one in self._children.items() if not one.is_fetching and each != name)
+            self._children.pop(next(idle, ""), None)
+        return listing
 
     def known_page(self, name: str | None) -> Page | None:
         """The newest revision that is here; nobody is asked."""
@@ -294,3 +304,7 @@ class _Branch:
 
 def _too_deep() -> UpstreamError:
     return UpstreamError("not_media", "The source's playlists are nested too deeply, or in a circle")
+
+
+def _stopped() -> Closed:
+    return Closed("The stream was stopped", reason="closed")

@@ -59,9 +59,7 @@ class Pool:
 
     def kind(self, stream: Stream) -> Kind:
         """What a stream yields: as its source has shown, or as its URL looks if that was never asked."""
-        if stream.transcode is not None or stream.strict_live_ts:
-            return stream.kind
-        trace = self.parts.memory.get(stream.key)
+        trace = self.parts.memory.get(stream.key) if stream.transcode is None else None
         return trace.kind if trace is not None and trace.kind is not None else stream.kind
 
     def about(self, stream: Stream) -> About | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import islice
 from math import inf
 
 from m3u_proxy.media.playlist import Playlist, Reference, Role
@@ -95,9 +96,17 @@ class Resources:
                 continue
             known = found[reference] = self._add(reference.role, url, named_by, depth, playlist.has_map)
             _keep(known, reference.byte_range, keep_until)
-        while len(self._by_name) > LIMIT:
-            del self._by_name[next(iter(self._by_name))]
+        self._make_room()
         return found
+
+    def _make_room(self) -> None:
+        """Forget segments before anything that others hang on."""
+        excess = len(self._by_name) - LIMIT
+        if excess <= 0:
+            return
+        passing = (name for name, one in self._by_name.items() if one.role in (Role.SEGMENT, Role.PART))
+        for name in [*islice(passing, excess)] or [*islice(self._by_name, excess)]:
+            del self._by_name[name]
 
     def _add(self, role: Role, url: str, named_by: AddressClass, depth: int, has_map: bool) -> Resource:
         name = self._name(role, url)

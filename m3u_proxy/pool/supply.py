@@ -140,7 +140,7 @@ class Supply:
 
     def _judge(self, begun: Begun) -> Kind:
         if not begun.prefix:
-            raise UpstreamError("eof", "The source sent nothing")
+            raise UpstreamError("not_media", "The source sent nothing")
         head = begun.head
         answer = Answer(
             container=sniff(decoded_start(head, begun.prefix, PREFIX), is_whole=begun.is_whole),

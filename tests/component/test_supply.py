@@ -128,7 +128,7 @@ async def test_the_bytes_decide_whatever_the_name_says(
         (lambda: Reply((gzip.compress(PAGE),), headers={"Content-Encoding": "gzip"}), "not_media"),
         (lambda: Reply((gzip.compress(TS),), headers={"Content-Encoding": "gzip"}), "not_media"),
         (lambda: Reply((b"\x1f\x8b\xff" * 9,), headers={"Content-Encoding": "gzip"}), "not_media"),
-        (lambda: Reply(()), "eof"),
+        (lambda: Reply(()), "not_media"),
         (lambda: Reply((b"<",), ending="reset"), "reset"),
         (lambda: refusal("http_4xx"), "http_4xx"),
         (lambda: Reply((b"#EXT",)).endless(), "stall"),

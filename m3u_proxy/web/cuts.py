@@ -116,7 +116,7 @@ def _extent(listed: Part, download: Download) -> tuple[int, int, int | None]:
 
 
 def type_of(resource: Resource, download: Download) -> str:
-    """Content-Type: what its first bytes show; where they show nothing, encrypted for one, what its name says."""
+    """What its first bytes show; where they show nothing, encrypted for one, what its name says."""
     container = sniff(download.prefix) if resource.role not in (Role.KEY, Role.DATA) else None
     if container in _TOLD_BY_BYTES and container is not None:
         return container.content_type

@@ -128,7 +128,6 @@ async def test_the_bytes_decide_whatever_the_name_says(
         (lambda: Reply((gzip.compress(PAGE),), headers={"Content-Encoding": "gzip"}), "not_media"),
         (lambda: Reply((gzip.compress(TS),), headers={"Content-Encoding": "gzip"}), "not_media"),
         (lambda: Reply((b"\x1f\x8b\xff" * 9,), headers={"Content-Encoding": "gzip"}), "not_media"),
-        (lambda: Reply(()), "not_media"),
         (lambda: Reply((b"<",), ending="reset"), "reset"),
         (lambda: refusal("http_4xx"), "http_4xx"),
         (lambda: Reply((b"#EXT",)).endless(), "stall"),
@@ -149,6 +148,16 @@ async def test_joiners_fail_together_with_one_reason(
     await until(lambda: rig.provider.open == 0)
     assert rig.entries[0].failure is supply.error
     assert supply.snapshot().reason == reason
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"), [("/1.ts", "eof"), ("/1.m3u8", "not_media"), ("/1.mp4", "not_media")]
+)
+async def test_nothing_at_all_is_no_playlist_and_no_file_but_may_be_a_pause_of_a_live_source(
+    rig: Rig, path: str, reason: str
+) -> None:
+    rig.provider.on(path, Reply(()))
+    assert (await failure(rig.start(path))).reason == reason
 
 
 async def test_a_transport_stream_with_a_length_is_a_file_if_it_can_be_asked_for_parts(rig: Rig) -> None:

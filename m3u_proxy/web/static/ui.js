@@ -60,7 +60,7 @@ async function copy(text, button) {
 const video = $("video");
 const viewer = `web-${crypto.getRandomValues(new Uint32Array(2)).join("")}`; // two tabs are two viewers
 let started = false; // the page starts one stream by itself, once
-const player = { stream: null, hls: null, failures: 0, recoveredAt: -Infinity, timer: 0 };
+const player = { stream: null, hls: null, live: false, failures: 0, recoveredAt: -Infinity, timer: 0 };
 
 function play(stream) {
   unload();
@@ -102,6 +102,7 @@ function liveHls(url) {
     manifestLoadPolicy: { default: patient }, // the first playlist is answered when it has a segment
   });
   hls.on(Hls.Events.ERROR, (_, data) => data.fatal && onFatal(hls, data));
+  hls.on(Hls.Events.LEVEL_LOADED, (_, data) => { player.live = data.details.live; });
   hls.attachMedia(video);
   hls.loadSource(url);
   return hls;
@@ -140,7 +141,7 @@ video.addEventListener("waiting", () => player.failures || say("message", "Waiti
 video.addEventListener("error", () => !player.hls && video.src && retry("The browser cannot play it"));
 video.addEventListener("timeupdate", () => {
   const size = video.videoWidth ? `${video.videoWidth}×${video.videoHeight}` : "";
-  const behind = player.hls?.latency > 0 ? `${Math.round(player.hls.latency)} s behind live` : "";
+  const behind = player.live && player.hls?.latency > 0 ? `${Math.round(player.hls.latency)} s behind live` : "";
   $("now-detail").textContent = [size, behind].filter(Boolean).join(", ");
 });
 $("stop").addEventListener("click", () => {
@@ -175,6 +176,8 @@ function fill(row, stream) {
   cells.kind.textContent = kind + how;
   cells.state.textContent = STATES[stream.state] ?? stream.state;
   cells.state.className = `state ${stream.state}`;
+  cells.reason.textContent = stream.state === "failed" ? stream.reason ?? "" : "";
+  cells.reason.hidden = !cells.reason.textContent;
   cells.viewers.textContent = stream.client_count;
   cells.bitrate.textContent = media.bitrate_kbps ? scaled(media.bitrate_kbps, ["kbit/s", "Mbit/s"]) : "–";
   cells.sent.textContent = scaled(stream.total_bytes_served, ["B", "kB", "MB", "GB", "TB"]);

@@ -66,12 +66,20 @@ async def transcode(daemon: Daemon, url: str, profile: str, **variables: str) ->
 
 def ffmpegs(daemon: Daemon) -> list[int]:
     """Living FFmpeg processes of a daemon."""
-    return [pid for pid in descendants(daemon.pid) if b"ffmpeg" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in descendants(daemon.pid) if b"ffmpeg" in command_of(pid)]
+
+
+def command_of(pid: int) -> bytes:
+    """The command line of a process; empty when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def address_of(pid: int) -> str:
     """What a FFmpeg reads."""
-    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    words = command_of(pid).split(b"\0")
     return words[words.index(b"-i") + 1].decode()
 
 

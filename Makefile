@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+JOBS   ?= 3# files of tests at the same time: most of their time they wait
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -15,8 +16,8 @@ run: $(VENV)/.runtime ## start the daemon with a demo channel (not with DEMO=0, 
 	@if [ "$${DEMO:-1}" = 0 ] || [ -n "$${CHANNELS_M3U:-}" ]; then exec $(BIN)/m3u-proxy; fi; \
 	exec $(BIN)/m3u-proxy --demo
 
-test: $(VENV)/.dev ## run every test; ARGS="-k relay" for some of them
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev ## run every test; ARGS="-k relay" for some of them, JOBS=0 for one after the other
+	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 
 bench: $(VENV)/.dev ## measure; see benchmarks/README.md, ARGS="…" is handed on
 	$(BIN)/python -m benchmarks $(ARGS)

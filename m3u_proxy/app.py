@@ -117,7 +117,11 @@ class Daemon:
             marker=self.instance, umask=0o022, address_space=_address_space(), file_size=LARGEST_FILE
         )
         self.kit = Kit(fence, self.ledger, settings.term_kill)
-        self.judge = Judge(allow_loopback=self._loopback_allowed(), own=lambda: self.addresses + self._inside)
+        self.judge = Judge(
+            allow_loopback=self._loopback_allowed(),
+            allow_private=settings.allow_private_targets,
+            own=lambda: self.addresses + self._inside,
+        )
         budget = Budget(settings.segment_cache_size)
         grants = await self._serve_loopback()
         self.audience = wiring.audience(

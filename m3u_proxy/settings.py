@@ -129,6 +129,9 @@ class Streams(BaseModel):
     allow_loopback_targets: Flag | None = env(
         None, "Accept URLs of this machine", "if API_TOKEN or a local HOST"
     )
+    allow_private_targets: Flag | None = env(
+        None, "Accept URLs of private networks", "from editors, and from private sources"
+    )
     upstream_tls_verify: Flag = env(True, "Check the certificates of sources")
     channels_m3u: Text | None = env(None, "Lineup to load and watch, a file or a URL", "none")
 

@@ -73,5 +73,10 @@ class Input:
             yield "-re"
         yield from ("-protocol_whitelist", self.protocols)
         if not self.is_stdin:
+            if self.demuxer == "hls":
+                yield from (
+                    "-http_multiple",
+                    "0",
+                )  # no next segment beside this one: accounts allow one request
             yield from ("-format_whitelist", _IN_PLAYLISTS if self.demuxer == "hls" else self.demuxer)
         yield from ("-f", self.demuxer, "-i", self.url)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from math import floor, isfinite
 from typing import NamedTuple
 
@@ -99,6 +100,15 @@ def _nearest(seconds: float) -> int:
     return floor(seconds + 0.5)
 
 
+def _moment(date: str | None) -> datetime | None:
+    """A date with its offset from UTC, as FFmpeg writes it; ``None`` for anything else."""
+    try:
+        moment = datetime.fromisoformat(date or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
+
+
 class Mark(NamedTuple):
     """What a timeline has promised its players, for the one that follows it under the same address."""
 
@@ -124,6 +134,10 @@ class Timeline:
         self._last = -1
         self._break = False
         self._ended = False
+        self._due: datetime | None = None
+        """End of the last dated segment: no date may lie before it."""
+        self._delay: timedelta | None = None
+        """Added to this FFmpeg's dates; ``None`` until its first one is known."""
         self.map_name: str | None = None
         """File name of the media initialization section of the segments to come, if they need one."""
         self.map_number = MAP
@@ -164,10 +178,26 @@ class Timeline:
             self._last = entry.number - self._base
             self._target = max(self._target, _nearest(entry.duration))
             is_seam = entry.discontinuity or self._break
-            self._entries.append(replace(entry, discontinuity=is_seam, section=section))
+            self._entries.append(
+                replace(entry, discontinuity=is_seam, section=section, date=self._date(entry))
+            )
             self._break = False
         while len(self._entries) > self._window + self._extra:
             self._discontinuities += self._entries.popleft().discontinuity
+
+    def _date(self, entry: Entry) -> str | None:
+        """When the segment was sent, as players are told.
+
+        FFmpeg dates its first segment by its own start, although a source hands it some seconds at once: its
+        clock is ahead, and that of its successor would go back.
+        """
+        date = _moment(entry.date)
+        if date is None:
+            return entry.date
+        if self._delay is None:
+            self._delay = max(timedelta(), self._due - date) if self._due else timedelta()
+        self._due = date + self._delay + timedelta(seconds=entry.duration)
+        return (date + self._delay).isoformat(timespec="milliseconds") if self._delay else entry.date
 
     def served(self) -> set[int]:
         """Numbers of all that may still be fetched: segments, and the sections they need."""
@@ -190,6 +220,7 @@ class Timeline:
         """A new FFmpeg continues this timeline: its numbers begin at 0, ours go on, the seam is marked."""
         self._base, self._last = self.next, -1
         self._break = self._base > 0
+        self._delay = None
         self.map_name = None
         self.map_number -= 1
 

@@ -141,6 +141,7 @@ class _Snapshot(Collector):
         yield _gauges("ffmpeg_processes", "FFmpeg processes alive", "kind", ledger.running)
         yield _counters("ffmpeg_starts", "FFmpeg processes started", "kind", ledger.starts)
         yield _counters("ffmpeg_exits", "FFmpeg processes ended", "reason", ledger.exits)
+        yield _counters("ffmpeg_restarts", "FFmpeg replaced under its playlist", "kind", ledger.restarts)
         yield _counters("write_errors", "Write errors FFmpeg spoke of", "pattern", ledger.write_errors)
         yield _gauge("segment_cache_bytes", "Segments held in memory", held)
         yield _counter("segment_fetches", "Segments read from disk", segments.fetches)

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
+from m3u_proxy.errors import ProxyError
+
 T = TypeVar("T")
 
 
@@ -24,7 +26,10 @@ class Flights(Generic[T]):
         if task is None:
             task = asyncio.ensure_future(self._call(key, call))
             self._flights[key] = task
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except ProxyError as error:
+            raise error.again() from None
 
     async def _call(self, key: Hashable, call: Callable[[], Awaitable[T]]) -> T:
         try:

@@ -89,7 +89,7 @@ class Owner(Protocol):
     def reading(self) -> AbstractAsyncContextManager[None]:
         """Context in which it is read; raises ``Switched`` where another source is to be read instead."""
 
-    def index(self, playlist: Playlist, found: Found) -> Mapping[Reference, Resource | None]:
+    async def index(self, playlist: Playlist, found: Found) -> Mapping[Reference, Resource | None]:
         """Resources for what a new revision names. Raises UpstreamError for one that cannot be used."""
 
     def renew(self, page: Page) -> None:
@@ -249,7 +249,7 @@ class Listing:
         read = partial(
             parse,
             text,
-            hosts=_secrets(base.target),
+            hosts=[*_secrets(base.target), *_secrets(parse_url(self.url))],
             variables=self._owner.variables(),
             query=dict(parse_qsl(base.target.url.raw_query_string)),
         )
@@ -259,7 +259,7 @@ class Listing:
             reason = "too_large" if error.reason == "too_large" else "not_media"
             raise UpstreamError(reason, f"The source sent no playlist: {error}") from None
         found = Found(base, head.address_class, playlist.variables)
-        page = Page(playlist, self._owner.index(playlist, found))
+        page = Page(playlist, await self._owner.index(playlist, found))
         self._text, self._base = text, base.target
         return page
 

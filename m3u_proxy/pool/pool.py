@@ -14,6 +14,7 @@ from time import monotonic
 
 from m3u_proxy.errors import ProxyError, Unavailable, UpstreamError
 from m3u_proxy.ffmpeg.hls import HlsWriter
+from m3u_proxy.ffmpeg.run import Lost
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.model import Kind, RunSnapshot, Stream, StreamKey
 from m3u_proxy.pool.attempts import Switch
@@ -64,9 +65,7 @@ class Pool:
 
     def kind(self, stream: Stream) -> Kind:
         """What a stream yields: as its source has shown, or as its URL looks if that was never asked."""
-        if stream.transcode is not None or stream.strict_live_ts:
-            return stream.kind
-        trace = self.parts.memory.get(stream.key)
+        trace = self.parts.memory.get(stream.key) if stream.transcode is None else None
         return trace.kind if trace is not None and trace.kind is not None else stream.kind
 
     def about(self, stream: Stream) -> About | None:
@@ -189,7 +188,7 @@ class Pool:
         afresh = known is None or now - entry.started_at >= HEALTHY or error.reason in PASSING
         failures = 1 if known is None or afresh else known.failures + 1
         pause = min(FIRST_REFUSAL * 2 ** min(failures - 1, DOUBLINGS), LONGEST_REFUSAL)
-        if isinstance(error, UpstreamError) and error.status:
+        if isinstance(error, Lost) or (isinstance(error, UpstreamError) and error.status):
             pause = max(pause, error.retry_after or 0.0)
         self._refusals[key] = Refusal(error, failures, now + pause)
         self.on_failure(entry.streams, error)

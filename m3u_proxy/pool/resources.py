@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import islice
 from math import inf
 
 from m3u_proxy.media.playlist import Playlist, Reference, Role
@@ -12,6 +13,7 @@ from m3u_proxy.upstream.policy import AddressClass
 
 LIMIT = 60_000
 """Addresses that are remembered for one source; those listed longest ago are forgotten first."""
+ALL = slice(None)
 _NAME_SIZE = 10
 _GROUPS = {Role.PLAYLIST: "p", Role.KEY: "k", Role.DATA: "d"}
 """First letter of a name, ``s`` for media: an address with two uses is two resources."""
@@ -76,31 +78,41 @@ class Resources:
         playlist: Playlist,
         resolve: Callable[[str], str | None],
         *,
+        which: slice = ALL,
         named_by: AddressClass,
         depth: int,
         keep_until: float,
     ) -> dict[Reference, Resource | None]:
         """The resources that a playlist with ``depth - 1`` others above it names, new or named once more.
 
-        ``resolve`` makes an address of a URI, or ``None`` of one that nobody may fetch.
+        ``resolve`` makes an address of a URI, or ``None`` of one that nobody may fetch; ``which`` of its
+        references are meant.
         """
         found: dict[Reference, Resource | None] = {}
-        for reference in playlist.references:
+        for reference in playlist.references[which]:
             url = resolve(reference.uri)
             if url is None:
                 found[reference] = None
                 continue
-            known = found[reference] = self._add(reference.role, url, named_by, depth, playlist)
+            known = found[reference] = self._add(reference.role, url, named_by, depth, playlist.has_map)
             _keep(known, reference.byte_range, keep_until)
-        while len(self._by_name) > LIMIT:
-            del self._by_name[next(iter(self._by_name))]
+        self._make_room()
         return found
 
-    def _add(self, role: Role, url: str, named_by: AddressClass, depth: int, playlist: Playlist) -> Resource:
+    def _make_room(self) -> None:
+        """Forget segments before anything that others hang on."""
+        excess = len(self._by_name) - LIMIT
+        if excess <= 0:
+            return
+        passing = (name for name, one in self._by_name.items() if one.role in (Role.SEGMENT, Role.PART))
+        for name in [*islice(passing, excess)] or [*islice(self._by_name, excess)]:
+            del self._by_name[name]
+
+    def _add(self, role: Role, url: str, named_by: AddressClass, depth: int, has_map: bool) -> Resource:
         name = self._name(role, url)
         known = self._by_name.pop(name, None)
         if known is None:
-            suffix = _suffix(role, url, has_map=playlist.has_map)
+            suffix = _suffix(role, url, has_map)
             known = Resource(name, url, role, suffix, named_by, depth, 0.0)
         elif known.named_by > named_by:
             known.named_by = named_by
@@ -138,7 +150,7 @@ def _keep(resource: Resource, part: Part | None, until: float) -> None:
         resource.ranges[part] = until
 
 
-def _suffix(role: Role, url: str, *, has_map: bool) -> str:
+def _suffix(role: Role, url: str, has_map: bool) -> str:
     """An ending that says what it is: players built on FFmpeg refuse others."""
     if role in _ROLE_SUFFIXES:
         return _ROLE_SUFFIXES[role]

@@ -158,7 +158,8 @@ class Supply:
 
     def _judge(self, begun: Begun) -> Kind:
         if not begun.prefix:
-            raise UpstreamError("not_media", "The source sent nothing")
+            reason = "eof" if self._guess is Kind.LIVE else "not_media"  # a live source may be back soon
+            raise UpstreamError(reason, "The source sent nothing")
         head = begun.head
         answer = Answer(
             container=sniff(decoded_start(head, begun.prefix, PREFIX), is_whole=begun.is_whole),
@@ -193,6 +194,7 @@ class Supply:
         try:
             if begun is not None:
                 vod.note(begun)
+                self.workshop.keep(vod)
             self._begun = begun
             self._enter(State.LIVE)
             self._settle(vod)

@@ -22,13 +22,15 @@ from m3u_proxy.pool.listing import Found, Listing, Page, Settled
 from m3u_proxy.pool.resources import Resource, Resources
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.pool.variants import Variants, best_of
-from m3u_proxy.pool.view import kept_until
+from m3u_proxy.pool.view import kept_until, named
 from m3u_proxy.upstream.source import Source
 
 log = logging.getLogger(__name__)
 
 DEPTH = 2
 """Playlists above a media playlist: a multivariant one, and one more."""
+CHILDREN = 64
+"""Playlists below the source's own that are kept; each may be megabytes."""
 ASKED = 10.0
 """Seconds for which a variant counts as wanted. A source has failed when all that are wanted have."""
 
@@ -146,12 +148,17 @@ class Tree:
         found = self._counterpart(resource)
         if found is None:
             return self.root
-        listing = self._children.get(found.name)
+        listing = self._children.pop(found.name, None)
         if listing is None:
             if self.fetching >= AT_ONCE:
                 raise Unavailable("Too many playlists of this source are on their way", reason="busy")
             listing = Listing(found.url, _Branch(self, found, self.generation))
-            self._children[found.name] = listing
+        self._children[found.name] = listing
+        if len(self._children) > CHILDREN:
+            idle = (
+                name for name, one in self._children.items() if not one.is_fetching and one is not listing
+            )
+            self._children.pop(next(idle, ""), None)
         return listing
 
     def _counterpart(self, resource: Resource) -> Resource | None:
@@ -191,7 +198,7 @@ class Tree:
 
     # -- what is found ----------------------------------------------------------------------------------
 
-    def index(
+    async def index(
         self, parent: Resource | None, playlist: Playlist, found: Found
     ) -> Mapping[Reference, Resource | None]:
         """Names for all that a new revision lists; what none lists any more is let go after a while."""
@@ -199,13 +206,7 @@ class Tree:
         if playlist.is_multivariant and depth >= DEPTH:
             raise _too_deep()
         keep_until = kept_until(playlist, monotonic())
-        resources = self._resources.index(
-            playlist,
-            found.base.resolve,
-            named_by=found.named_by,
-            depth=depth + 1,
-            keep_until=keep_until,
-        )
+        resources = await named(self._resources, playlist, found, depth + 1, keep_until)
         if playlist.is_multivariant and parent is not None and parent in resources.values():
             raise _too_deep()
         self._tally.dropped_lines += playlist.dropped
@@ -318,8 +319,8 @@ class _Branch:
     def reading(self) -> AbstractAsyncContextManager[None]:
         return self.tree.reading(self.resource)
 
-    def index(self, playlist: Playlist, found: Found) -> Mapping[Reference, Resource | None]:
-        return self.tree.index(self.resource, playlist, found)
+    async def index(self, playlist: Playlist, found: Found) -> Mapping[Reference, Resource | None]:
+        return await self.tree.index(self.resource, playlist, found)
 
     def renew(self, page: Page) -> None:
         self.tree.renew(page)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from math import inf
 
 from m3u_proxy.media.hls.splice import Splice
 from m3u_proxy.media.playlist import Playlist, Reference
-from m3u_proxy.pool.listing import Page
-from m3u_proxy.pool.resources import Resource
+from m3u_proxy.pool.listing import Found, Page
+from m3u_proxy.pool.resources import Resource, Resources
 
+NAMED_AT_ONCE = 1000
+"""References of a playlist that are given names in one go: a few milliseconds of the loop."""
 KEEP_TARGETS = 3
 KEEP = 20.0
 """Target durations, and least seconds, for which a segment is kept after it was listed last."""
@@ -21,6 +23,25 @@ def kept_until(playlist: Playlist, now: float) -> float:
     if playlist.is_ended or playlist.is_multivariant:
         return inf
     return now + max(KEEP, KEEP_TARGETS * playlist.target_duration)
+
+
+async def named(
+    resources: Resources, playlist: Playlist, found: Found, depth: int, keep_until: float
+) -> Mapping[Reference, Resource | None]:
+    """Names for all that a playlist lists, without keeping the loop for long."""
+    names: dict[Reference, Resource | None] = {}
+    for at in range(0, max(len(playlist.references), 1), NAMED_AT_ONCE):
+        if at:
+            await asyncio.sleep(0)
+        names |= resources.index(
+            playlist,
+            found.base.resolve,
+            which=slice(at, at + NAMED_AT_ONCE),
+            named_by=found.named_by,
+            depth=depth,
+            keep_until=keep_until,
+        )
+    return names
 
 
 class View:
@@ -73,7 +94,7 @@ def _resource(
 ) -> Resource | None:
     """That of the revision that listed it: the same URI may be another thing at another source."""
     if reference.source == newest:
-        plain = replace(reference, source=0)
+        plain = reference._replace(source=0)
         if plain in raw.resources:
             return raw.resources[plain]
     return known.get(reference)

@@ -47,6 +47,7 @@ _WHY = {
     "never": "The target's address is reserved and is never contacted",
     "port": "The target's port is not allowed",
     "private": "A public source points at a private address",
+    "forbidden": "Targets on private addresses are forbidden here; see ALLOW_PRIVATE_TARGETS",
     "loopback": "A source that is not on this machine points at a loopback address",
     "token": "Loopback targets need an API token or a proxy on loopback only; see ALLOW_LOOPBACK_TARGETS",
 }
@@ -60,15 +61,20 @@ class Judge:
         policy: Policy = DEFAULT_POLICY,
         *,
         allow_loopback: bool,
+        allow_private: bool | None = None,
         own: Callable[[], Collection[tuple[str, int]]] = tuple,
         allowed: Collection[tuple[str, int]] = (),
     ) -> None:
-        """``own`` gives the (address, port) pairs of our listeners, as their sockets name them.
+        """``allow_private``: nobody may name private addresses (false), public content may too (true), or
+        the usual: an operator, and what is itself private.
+
+        ``own`` gives the (address, port) pairs of our listeners, as their sockets name them.
 
         ``allowed`` are exact pairs which an operator may name although they are ours or on loopback.
         """
         self._policy = policy
         self._allow_loopback = allow_loopback
+        self._allow_private = allow_private
         self._own = own
         self._allowed = {(ip_address(host), port) for host, port in allowed}
 
@@ -89,7 +95,10 @@ class Judge:
         excepted = origin == "operator" and (ip, port) in self._allowed
         if not excepted and self.is_own(address, port):
             _refuse("self")
-        if origin != "operator":
+        if found is AddressClass.PRIVATE and self._allow_private is not None:
+            if not self._allow_private and not excepted:
+                raise Blocked("private", _WHY["forbidden"])
+        elif origin != "operator":
             if found > origin:
                 _refuse(found.name.lower())
         elif found is AddressClass.LOOPBACK and not (self._allow_loopback or excepted):

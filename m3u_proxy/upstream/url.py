@@ -119,7 +119,7 @@ class Base:
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self._folders: dict[str, str | None] = {}
+        self._folders: dict[str, str] = {}
 
     def resolve(self, reference: str) -> str | None:
         """The absolute URL, with the credentials that go along; ``None`` if there is no usable one."""
@@ -128,19 +128,17 @@ class Base:
         cut = reference.rfind("/", 0, end if end >= 0 else len(reference)) + 1
         if _LEAF.fullmatch(reference, cut):
             name = reference[:cut]
-            if name not in self._folders:
-                self._folders[name] = self._folder(name)
-            folder = self._folders[name]
-            if folder is not None and len(folder) + len(reference) - cut <= MAX_URL:
+            folder = self._folders.get(name)
+            if folder is None:
+                folder = self._folders[name] = self._folder(name)
+            if folder and len(folder) + len(reference) - cut <= MAX_URL:
                 return folder + reference[cut:]
         return self._joined(reference)
 
-    def _folder(self, name: str) -> str | None:
-        """URL of a folder; ``None`` where what follows in a reference may be no name in it."""
-        if not name:
-            name = "."
-        url = None if "#" in name else self._joined(name)
-        return url if url is not None and url.endswith("/") else None
+    def _folder(self, name: str) -> str:
+        """URL of a folder; ``""`` where what follows in a reference may be no name in it."""
+        url = None if "#" in name else self._joined(name or ".")
+        return url if url is not None and url.endswith("/") else ""
 
     def _joined(self, reference: str) -> str | None:
         try:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import TypeVar
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
-from m3u_proxy.errors import Closed, Unavailable, UpstreamError
+from m3u_proxy.errors import Closed, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.pool.outlet import Outlet
 from m3u_proxy.pool.sinks import SocketSink
 from m3u_proxy.pool.viewers import Viewer
@@ -102,11 +104,25 @@ async def send_pieces(
         finish(request, response)
         await response.prepare(request)
         with way_out(context, request, viewer):
-            async for piece in pieces:
-                await response.write(piece)
-                viewer.base_bytes += len(piece)
-                missing -= len(piece)
-            if missing > 0:
-                raise UpstreamError("short", "The body ended before its announced end")
+            try:
+                async for piece in pieces:
+                    await response.write(piece)
+                    viewer.base_bytes += len(piece)
+                    missing -= len(piece)
+                if missing > 0:
+                    raise UpstreamError("short", "The body ended before its announced end")
+            except ProxyError:
+                if response.content_length is None and request.version < HttpVersion11:
+                    _reset(request)
+                raise
             await response.write_eof()
     viewer.segments += 1
+
+
+def _reset(request: web.Request) -> None:
+    """End a body that only the connection's end delimits with RST: FIN would say that it is complete."""
+    transport = request.transport
+    if transport is not None and not transport.is_closing():
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()

@@ -34,7 +34,7 @@ class Links:
 
     def __init__(self, root_path: str) -> None:
         self._root = root_path
-        self._secret = token_bytes(32)
+        self._keyed = blake2b(key=token_bytes(32), digest_size=_MAC_SIZE)
         self._pages: WeakKeyDictionary[HlsWriter | Page, tuple[int, str, bytes]] = WeakKeyDictionary()
         self._address = lru_cache(_REMEMBERED)(self._mint)
 
@@ -76,5 +76,6 @@ class Links:
         return label.partition(".")[0]
 
     def _mac(self, stream_id: str, label: str) -> str:
-        text = f"{stream_id}/{label}".encode()
-        return blake2b(text, key=self._secret, digest_size=_MAC_SIZE).hexdigest()
+        digest = self._keyed.copy()
+        digest.update(f"{stream_id}/{label}".encode())
+        return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import aclosing
 from pathlib import PurePosixPath
 
@@ -10,17 +9,17 @@ from aiohttp import web
 
 from m3u_proxy.errors import ProxyError, UpstreamError
 from m3u_proxy.media.playlist import Role
-from m3u_proxy.pool.downloads import Part, checked
+from m3u_proxy.pool.downloads import checked
 from m3u_proxy.pool.loopback import Grant, Grants
 from m3u_proxy.pool.passthrough import Passthrough
 from m3u_proxy.pool.resources import Resource
 from m3u_proxy.pool.vod import Position, Vod
+from m3u_proxy.web.cuts import cut_of, listed_part
 from m3u_proxy.web.middleware import failure, status_of
 
 GRANTS = web.AppKey("grants", Grants)
 _PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 _INDEX = "index.m3u8"
-_RANGE = re.compile(r"bytes=(\d{1,19})-(\d{0,19})$")
 
 
 def loopback_application(grants: Grants) -> web.Application:
@@ -69,37 +68,27 @@ async def _segment(
     request: web.Request, grant: Grant, source: Passthrough, resource: Resource
 ) -> web.StreamResponse:
     """FFmpeg attaches to the download that viewers have, or they to its."""
-    part = _part(request, resource)
-    download = source.downloads.fetch(resource, part)
+    listed = listed_part(request, resource)
+    download = source.downloads.fetch(resource, listed)
     await checked(resource, download)
-    response = web.StreamResponse(status=200 if part is None else 206)
-    response.content_type = "application/octet-stream"
-    if part is not None:
-        response.headers["Content-Range"] = f"bytes {part[0]}-{part[1]}/*"
-    if download.length is not None:
-        response.content_length = download.length
-    async with aclosing(download.chunks()) as pieces:
-        await response.prepare(request)
+    cut = cut_of(request, resource, listed, download)
+    if not cut.has_body:
+        return cut.response
+    async with aclosing(download.chunks(cut.first, cut.last)) as pieces:
+        await cut.response.prepare(request)
         async for piece in pieces:
-            await response.write(piece)
+            await cut.response.write(piece)
             grant.sent += len(piece)
-    await response.write_eof()
-    return response
-
-
-def _part(request: web.Request, resource: Resource) -> Part | None:
-    match = _RANGE.match(request.headers.get("Range", ""))
-    if match is None or not match[2]:
-        return None
-    part = int(match[1]), int(match[2])
-    return part if part in resource.ranges else None
+    await cut.response.write_eof()
+    return cut.response
 
 
 async def _moved(grant: Grant, source: Vod, wanted: str | None) -> Position:
     """A new place in the file. FFmpeg opens it before it lets go of the old one, so we let go of that."""
     async with grant.moving:
-        if grant.position is not None:
-            await grant.position.aclose()
+        last, grant.position = grant.position, None
+        if last is not None:
+            await last.aclose()
         try:
             grant.position = await source.open(wanted, None, grant.take_begun())
         except UpstreamError as error:

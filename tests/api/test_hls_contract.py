@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 
 import pytest
@@ -297,3 +298,53 @@ async def test_header_parameters_are_ignored(daemon: Daemon, site: Origin) -> No
     for request in [*site.path("/film.m3u8").requests, *site.path("/d.ts").requests]:
         assert "CANARY" not in str(request)
         assert request["host"] == f"127.0.0.1:{site.port}"
+
+
+async def test_a_part_that_ends_before_its_end_is_broken_off(daemon: Daemon, site: Origin) -> None:
+    """Its end was promised before anybody knew: the player must not wait for the rest."""
+    site.on("/early.m3u8", playlist(ended("#EXTINF:2,", "#EXT-X-BYTERANGE:10000@5000", "early.ts")))
+    site.on("/early.ts", Answer(body=TS[:9000], chunked=True, drip=9000))
+    stream_id = await made(daemon, site.url("/early.m3u8"))
+    [url] = await listed(daemon, stream_id)
+    reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
+    writer.write(f"GET {url} HTTP/1.1\r\nHost: x\r\nRange: bytes=5000-14999\r\n\r\n".encode())
+    async with asyncio.timeout(5.0):
+        reply = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    top, _, part = reply.partition(b"\r\n\r\n")
+    assert top.startswith(b"HTTP/1.1 206")
+    assert b"Content-Length: 10000" in top
+    assert part == TS[5000:9000]
+
+
+async def test_overlapping_ranges_are_not_mixed_up(daemon: Daemon, site: Origin) -> None:
+    """A whole that begins like one of its parts, in either order."""
+    for name, sizes in (("up", (100, 1000)), ("down", (1000, 100))):
+        lines = [line for n in sizes for line in ("#EXTINF:2,", f"#EXT-X-BYTERANGE:{n}@0", f"{name}.ts")]
+        site.on(f"/{name}.m3u8", playlist(ended(*lines)))
+        site.on(f"/{name}.ts", Answer(body=TS, file=True))
+        url = (await listed(daemon, await made(daemon, site.url(f"/{name}.m3u8"))))[0]
+        for size in (*sizes, 500):
+            assert await fetch(daemon, url, 206, Range=f"bytes=0-{size - 1}") == TS[:size]
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_a_segment_of_unknown_length_that_breaks_off_does_not_look_whole(
+    daemon: Daemon, site: Origin, version: str
+) -> None:
+    site.on("/broken.m3u8", playlist(ended(*segments(f"broken-{version}.ts"))))
+    site.on(f"/broken-{version}.ts", Answer(body=TS, drip=60_000, trunc_chunk=True))
+    stream_id = await made(daemon, site.url("/broken.m3u8"))
+    [url] = await listed(daemon, stream_id)
+    reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
+    writer.write(f"GET {url} HTTP/{version}\r\nHost: x\r\n\r\n".encode())
+    assert b" 200 OK" in await reader.readuntil(b"\r\n\r\n")
+    if version == "1.0":
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+    else:
+        assert not (await reader.read()).endswith(b"0\r\n\r\n")
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()

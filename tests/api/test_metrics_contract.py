@@ -40,6 +40,7 @@ LABELS = {
     "ffmpeg_processes": {"kind"},
     "ffmpeg_starts": {"kind"},
     "ffmpeg_exits": {"reason"},
+    "ffmpeg_restarts": {"kind"},
     "write_errors": {"pattern"},
     "gc_directories": {"result"},
     "recovered_directories": set(),

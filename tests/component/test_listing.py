@@ -46,7 +46,7 @@ class Owner:
     def reading(self) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 
-    def index(self, playlist: Playlist, found: Found) -> Mapping[Reference, Resource | None]:
+    async def index(self, playlist: Playlist, found: Found) -> Mapping[Reference, Resource | None]:
         if self.refusal is not None:
             raise self.refusal.again()
         self.found.append(found)

@@ -317,6 +317,15 @@ async def test_playlists_may_be_nested_twice(rig: Rig) -> None:
         assert source.target == 4
 
 
+async def test_a_long_playlist_is_named_in_steps(rig: Rig) -> None:
+    count = 2 * view.NAMED_AT_ONCE + 1
+    rig.provider.on(ROOT, text(media(count=count, end=True)))
+    async with rig.running() as source:
+        found = urls(await source.page())
+        assert found == [f"{HOST}/s{number}.ts" for number in range(count)]
+        assert len(rig.resources) == count
+
+
 # --- variants
 
 

@@ -51,8 +51,10 @@ class Rig:
         self.parts = parts_of(self.provider, reconnect=0.0)
         self.entries: list[Entry] = []
 
-    def start(self, path: str = "/x", *, strict: bool = False, is_seek: bool = False) -> Supply:
-        stream = a_stream(HOST + path)
+    def start(
+        self, path: str = "/x", *, strict: bool = False, is_seek: bool = False, **headers: str
+    ) -> Supply:
+        stream = a_stream(HOST + path, headers=headers)
         workshop = Workshop(self.parts, stream, lambda switch: None)
         supply = Supply(
             stream.origin.key, guess_kind(stream.origin.url), workshop, strict=strict, is_seek=is_seek
@@ -124,7 +126,6 @@ async def test_the_bytes_decide_whatever_the_name_says(
         (lambda: Reply((gzip.compress(PAGE),), headers={"Content-Encoding": "gzip"}), "not_media"),
         (lambda: Reply((gzip.compress(TS),), headers={"Content-Encoding": "gzip"}), "not_media"),
         (lambda: Reply((b"\x1f\x8b\xff" * 9,), headers={"Content-Encoding": "gzip"}), "not_media"),
-        (lambda: Reply(()), "not_media"),
         (lambda: Reply((b"<",), ending="reset"), "reset"),
         (lambda: refusal("http_4xx"), "http_4xx"),
         (lambda: Reply((b"#EXT",)).endless(), "stall"),
@@ -145,6 +146,16 @@ async def test_joiners_fail_together_with_one_reason(
     await until(lambda: rig.provider.open == 0)
     assert rig.entries[0].failure is supply.error
     assert supply.snapshot().reason == reason
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"), [("/1.ts", "eof"), ("/1.m3u8", "not_media"), ("/1.mp4", "not_media")]
+)
+async def test_nothing_at_all_is_no_playlist_and_no_file_but_may_be_a_pause_of_a_live_source(
+    rig: Rig, path: str, reason: str
+) -> None:
+    rig.provider.on(path, Reply(()))
+    assert (await failure(rig.start(path))).reason == reason
 
 
 async def test_a_transport_stream_with_a_length_is_a_file_if_it_can_be_asked_for_parts(rig: Rig) -> None:
@@ -233,6 +244,9 @@ async def test_a_file_is_handed_to_its_first_reader(rig: Rig) -> None:
     supply = rig.start("/x.mp4")
     vod = await supply.settled()
     assert isinstance(vod, Vod)
+    trace = rig.parts.memory.get(supply.key)
+    assert trace is not None
+    assert trace.about is vod.about
     assert supply.snapshot().upstream_connections == 1
     begun = supply.take_begun()
     assert begun is not None
@@ -307,6 +321,42 @@ async def test_a_seek_in_what_may_be_endless_looks_first(rig: Rig, path: str, st
     supply = rig.start(path, strict=strict, is_seek=True)
     assert isinstance(await supply.settled(), Relay)
     assert rig.provider.made == 1
+
+
+# --- playlists
+
+
+async def test_children_are_asked_for_with_the_headers_of_their_parent(rig: Rig) -> None:
+    other = "http://cdn.example/s1.ts"
+    rig.provider.on("/x", text(media().replace("s1.ts", other)))
+    for url in ("/s0.ts", other):
+        rig.provider.on(url, Reply((null_packets(3),)))
+    supply = rig.start("/x", Cookie="a=b", Device="tv")
+    source = await supply.settled()
+    assert isinstance(source, Passthrough)
+    page = await source.page()
+    for reference in page.playlist.references[:2]:
+        resource = page.resources[reference]
+        assert resource is not None
+        await source.downloads.fetch(resource, (0, 187)).begun()
+    part = {"Range": "bytes=0-187"}
+    assert [(ask.url, ask.headers) for ask in rig.provider.asks] == [
+        (f"{HOST}/x", {"Cookie": "a=b", "Device": "tv"}),
+        (f"{HOST}/s0.ts", {"Cookie": "a=b", "Device": "tv", **part}),
+        (other, {"Device": "tv", **part}),
+    ]
+
+
+async def test_a_successor_knows_the_names_that_players_have(rig: Rig) -> None:
+    rig.provider.on("/x", text(media(end=True)))
+    source = await rig.start("/x").settled()
+    assert isinstance(source, Passthrough)
+    resource = next(iter((await source.page()).resources.values()))
+    assert resource is not None
+    await rig.entries[0].aclose()
+    successor = await rig.start("/x").settled()
+    assert isinstance(successor, Passthrough)
+    assert successor.resource(resource.name) is resource
 
 
 # --- live

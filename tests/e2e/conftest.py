@@ -6,9 +6,12 @@ import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.support.daemon import Daemon
+from tests.support.hls_media import HlsMedia, hls_media
+from tests.support.hls_origin import HlsOrigin
 from tests.support.media import ffmpeg, make_live_sample
 from tests.support.origin import Answer, Origin
 
@@ -39,3 +42,22 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
 @pytest.fixture(scope="session", autouse=True)
 def _ffmpeg_is_there() -> None:
     subprocess.run([ffmpeg(), "-version"], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def media() -> HlsMedia:
+    return hls_media()
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[HlsOrigin]:
+    async with HlsOrigin() as server:
+        yield server
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    """As many connections as there are viewers."""
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
+        yield session

@@ -1,4 +1,4 @@
-"""A provider that allows one connection: slots equal sockets, and who changes the channel is not kept waiting."""
+"""An account of one connection: slots equal sockets, and who changes the channel is not kept waiting."""
 
 from __future__ import annotations
 
@@ -92,9 +92,7 @@ async def test_a_backup_at_another_provider_serves_when_the_account_is_full(
     origin.on("/live/b/p/2.ts", Answer(ts=True))
     async with Daemon(tmp_path, ACCOUNT_LIMITS="127.0.0.1=1") as daemon:
         one = await create(daemon, origin.url("/live/u/p/1.ts"))
-        two = await create(
-            daemon, origin.url("/live/u/p/2.ts"), failover_urls=[origin.url("/live/b/p/2.ts")]
-        )
+        two = await create(daemon, origin.url("/live/u/p/2.ts"), failover_urls=[origin.url("/live/b/p/2.ts")])
         async with daemon.http.get(f"/stream/{one}") as watched:
             await watched.content.readexactly(SECOND)
             async with daemon.http.get(f"/stream/{two}") as response:

@@ -1,4 +1,4 @@
-"""Failover under FFmpeg: the same playlist, one discontinuity, both tracks; the same body, one flagged seam."""
+"""Failover under FFmpeg: the same playlist with one discontinuity, the same body with one seam."""
 
 from __future__ import annotations
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import signal
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.support.daemon import Daemon, alive, descendants
+from tests.support.daemon import Daemon, descendants
 from tests.support.fake_ffmpeg import until
 from tests.support.inv import eventually
 from tests.support.media import probe
@@ -130,31 +128,6 @@ async def test_a_writer_nobody_watches_leaves_nothing(tmp_path: Path, origin: Or
         await until(lambda: not ffmpegs(daemon) and not any(daemon.segments.iterdir()), 12.0)
         await origin.until(lambda: origin.path("/live.ts").live == 0)
         assert await daemon.metric("viewers") == 0
-
-
-async def test_a_killed_ffmpeg_fails_with_its_reason_and_is_replaced(daemon: Daemon, origin: Origin) -> None:
-    endpoint = await transcode(daemon, origin.url("/live.ts"), COPY)
-    async with daemon.http.get(endpoint) as response:
-        before = sequence_of(await response.text())
-    (pid,) = ffmpegs(daemon)
-    os.kill(pid, signal.SIGKILL)
-    await until(lambda: not alive(pid), 5.0)
-    async with asyncio.timeout(5.0):
-        while True:
-            async with daemon.http.get(endpoint) as response:
-                body = await response.text()
-                if response.status == 503:
-                    break
-    assert "FFmpeg ended (signal" in body
-    assert response.headers["Retry-After"]
-    async with asyncio.timeout(20.0):
-        while True:
-            async with daemon.http.get(endpoint) as response:
-                text = await response.text()
-                if response.status == 200:
-                    break
-    assert sequence_of(text) > before
-    assert text.count("#EXT-X-DISCONTINUITY\n") == 1
 
 
 async def test_at_the_limit_a_channel_change_takes_the_place_of_the_old_channel(

@@ -84,7 +84,7 @@ async def test_what_others_wrote_is_shown_as_text(chromium: Browser, tmp_path: P
     title = '<img src="x" onerror="document.title=1">'
     async with Daemon(tmp_path) as daemon:
         page, wrong = await open_page(chromium, f"{daemon.url}/ui")
-        await page.get_by_role("heading", name="No streams yet").wait_for()
+        await page.get_by_role("heading", name="No streams now").wait_for()
         assert f"curl -X POST {daemon.url}/streams" in await page.locator("#example").inner_text()
         await daemon.post("/streams", url="http://provider.example/1.ts", metadata={"title": title})
         await page.reload()

@@ -11,7 +11,7 @@ from m3u_proxy.errors import UpstreamError
 from m3u_proxy.upstream.address import Judge, Origin
 from m3u_proxy.upstream.source import Head, HttpSource, Limits, request_headers
 
-QUICK = Limits(connect=2.0, first_byte=0.3, stall=0.25)
+QUICK = Limits(connect=2.0, first_byte=0.6, stall=0.25)
 JUDGE = Judge(allow_loopback=True)
 CLOSED_WITHIN = 0.25
 """Seconds in which the other side must see the end of a connection that we closed."""

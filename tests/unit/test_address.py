@@ -47,6 +47,18 @@ def test_classes(address: str, found: AddressClass) -> None:
 ONE_OF_EACH = {PUBLIC: "8.8.8.8", PRIVATE: "10.0.0.1", LOOPBACK: "127.0.0.1", NEVER: "169.254.169.254"}
 
 
+@pytest.mark.parametrize("origin", ["operator", PUBLIC, PRIVATE, LOOPBACK])
+@pytest.mark.parametrize("address", ["10.0.0.1", "fc00::1", "::ffff:192.168.1.1", "64:ff9b::a00:1"])
+def test_private_networks_can_be_opened_and_closed_to_all(origin: Origin, address: str) -> None:
+    opened = Judge(allow_loopback=True, allow_private=True)
+    assert opened.check(address, 80, origin=origin) is PRIVATE
+    with pytest.raises(Blocked) as caught:
+        Judge(allow_loopback=True, allow_private=False).check(address, 80, origin=origin)
+    assert caught.value.category == "private"
+    with pytest.raises(Blocked):
+        opened.check("169.254.169.254", 80, origin=origin)
+
+
 @pytest.mark.parametrize(
     ("origin", "may_name"),
     [

@@ -18,7 +18,11 @@ def fill(memory: Memory, key: StreamKey, count: int) -> None:
     lines = "".join(f"#EXTINF:1,\n{key.digest}{number}.ts\n" for number in range(count))
     playlist = parse(f"#EXTM3U\n{lines}".encode())
     memory.resources(key).index(
-        playlist, lambda uri: f"http://h.example/{uri}", named_by=AddressClass.PUBLIC, depth=1, keep_until=1
+        playlist,
+        lambda uri: f"http://h.example/{uri}",
+        named_by=AddressClass.PUBLIC,
+        depth=1,
+        keep_until=1,
     )
 
 

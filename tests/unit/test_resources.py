@@ -28,7 +28,13 @@ def index(
     """The resources of a playlist, in order; ``uris`` may have tags ahead of them."""
     text = head + "".join(f"#EXTINF:4,\n{uri}\n" for uri in uris)
     playlist = parse(text.encode())
-    found = resources.index(playlist, BASE.resolve, named_by=named_by, depth=depth, keep_until=keep_until)
+    found = resources.index(
+        playlist,
+        BASE.resolve,
+        named_by=named_by,
+        depth=depth,
+        keep_until=keep_until,
+    )
     return [found[reference] for reference in playlist.references]
 
 
@@ -123,7 +129,13 @@ def test_a_resource_is_kept_for_the_playlist_that_needs_it_longest() -> None:
 def test_a_renewed_playlist_keeps_its_resources_and_knows_forgotten_ones_again() -> None:
     resources = Resources(b"a")
     playlist = parse(f"{HEAD}#EXTINF:4,\n#EXT-X-BYTERANGE:10@0\ns.ts\n".encode())
-    found = resources.index(playlist, BASE.resolve, named_by=AddressClass.PUBLIC, depth=1, keep_until=10)
+    found = resources.index(
+        playlist,
+        BASE.resolve,
+        named_by=AddressClass.PUBLIC,
+        depth=1,
+        keep_until=10,
+    )
     (resource,) = found.values()
     assert resource is not None
     resources.renew(found, 20)

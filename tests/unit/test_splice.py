@@ -81,6 +81,20 @@ def test_old_segments_leave_one_for_one_and_the_offset_stays() -> None:
     assert body(results[-1]) == names(1, run("b", 2, 8))
 
 
+def test_when_the_old_segments_are_gone_the_window_is_the_source_s_own() -> None:
+    splice = Splice()
+    splice.follow(live(0, run("a", 0, 6)))
+    results = [splice.follow(live(0, run("b", 0, 6)), is_new_source=True)]
+    results += [splice.follow(live(n, run("b", n, n + 6))) for n in range(1, 5)]
+    assert [(result.media_sequence, result.length) for result in results] == [
+        (3, 9),
+        (4, 9),
+        (5, 9),
+        (9, 6),
+        (10, 6),
+    ]
+
+
 def test_a_restart_is_a_seam_without_being_told() -> None:
     splice = Splice()
     splice.follow(live(100, run("a", 100, 106)))

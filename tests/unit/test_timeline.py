@@ -240,6 +240,36 @@ def test_every_ffmpeg_has_an_initialization_section_of_its_own() -> None:
     assert timeline.served() == {MAP - 1, MAP - 2, 3, 4, 5, 6}
 
 
+def dated(*seconds: int) -> Written:
+    """FFmpeg's playlist, its segments of 2 s dated so many seconds after noon."""
+    dates = [f"2026-05-01T12:00:{second:02d}.000+0000" for second in seconds]
+    return Written(tuple(Entry(n, 2.0, f"segment_{n}.ts", date=date) for n, date in enumerate(dates)), None)
+
+
+@pytest.mark.parametrize(
+    ("second_run", "shown_as"),
+    [([3, 5], [4, 6]), ([4, 6], [4, 6]), ([9, 11], [9, 11])],
+    ids=["too early", "in time", "after a pause"],
+)
+def test_the_dates_of_a_new_ffmpeg_do_not_go_back(second_run: list[int], shown_as: list[int]) -> None:
+    """RFC 8216 §4.3.2.6: the dates of a presentation are one clock."""
+    timeline = Timeline(6, 2, 2.0)
+    timeline.extend(timeline.missing(dated(0, 2)))
+    timeline.restart()
+    timeline.extend(timeline.missing(dated(*second_run)))
+    found = re.findall(r"DATE-TIME:2026-05-01T12:00:(\d\d)\.000\+00:?00", render(timeline))
+    assert [int(second) for second in found] == [0, 2, *shown_as]
+
+
+@pytest.mark.parametrize("date", ["soon", "2026-05-01T12:00:00", "2026-05-01"])
+def test_a_date_that_is_none_is_passed_on(date: str) -> None:
+    timeline = Timeline(6, 2, 2.0)
+    for _ in range(2):
+        timeline.extend(timeline.missing(Written((Entry(0, 2.0, "segment_0.ts", date=date),), None)))
+        timeline.restart()
+    assert [entry.date for entry in timeline.listed()] == [date, date]
+
+
 def test_a_successor_whose_first_ffmpeg_showed_nothing_still_has_its_seam() -> None:
     earlier, later = Timeline(3, 1, 2.0), Timeline(3, 1, 2.0)
     take(earlier, 0)

@@ -30,6 +30,8 @@ _LASTING: Final = re.compile(
 )
 _BREAKS: Final = re.compile(r"^#EXT-X-DISCONTINUITY(?=[:\s]|\Z)[^\n]*\n?", re.MULTILINE)
 _LEAD: Final = re.compile(r"(?:\r?\n)?(?:#EXT-X-DISCONTINUITY(?=[:\s])[^\n]*\n)*")
+_NO_SCOPES: Final[frozenset[str]] = frozenset()
+_REPLACING: Final = frozenset({_IDENTITY, ALL_KEYS})
 _STAYS: Final = frozenset({Kind.SEGMENT, Kind.KEY, Kind.MAP})
 
 
@@ -164,20 +166,22 @@ def with_explicit_ivs(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def _with_explicit_iv(entry: Entry, ahead: Force) -> Entry:
-    slots = entry.slots
-    if not slots:
-        return entry
-    scopes = {slot.scope for slot in slots}
-    key = entry.ahead.get(_IDENTITY)
-    if key is not None and scopes.isdisjoint({_IDENTITY, ALL_KEYS}) and _is_implicit(key):
-        slots = _behind_lead([key._replace(before="")], slots)
-    elif _IDENTITY not in scopes and ahead is entry.ahead:
-        return entry
-    slots = tuple(
-        _with_iv(slot, entry.sequence) if slot.scope == _IDENTITY and _is_implicit(slot) else slot
-        for slot in slots
-    )
-    return entry._replace(slots=slots, ahead=ahead, behind=in_force(ahead, slots))
+    sequence, slots, breaks, known, behind = entry
+    own = _NO_SCOPES if behind is known else {slot.scope for slot in slots}
+    key = known.get(_IDENTITY)
+    if slots and key is not None and own.isdisjoint(_REPLACING) and _is_implicit(key):
+        key = _with_iv(key, sequence)
+        slots = _behind_lead([key], slots)
+        behind = {**ahead, _IDENTITY: key}
+    else:
+        behind = ahead
+    if own:
+        slots = tuple(
+            _with_iv(slot, sequence) if slot.scope == _IDENTITY and _is_implicit(slot) else slot
+            for slot in slots
+        )
+        behind = in_force(ahead, slots)
+    return Entry(sequence, slots, breaks, ahead, behind)
 
 
 def _is_implicit(key: Slot) -> bool:
@@ -187,9 +191,10 @@ def _is_implicit(key: Slot) -> bool:
 
 
 def _with_iv(key: Slot, sequence: int) -> Slot:
+    before, head, reference, tail, kind, scope, attributes = key
     value = f"0x{sequence:032X}"
-    head = f"{_KEY}IV={value},{key.head.removeprefix(_KEY)}"
-    return key._replace(head=head, attributes=MappingProxyType({"IV": value, **key.attributes}))
+    head = f"{_KEY}IV={value},{head.removeprefix(_KEY)}"
+    return Slot(before, head, reference, tail, kind, scope, {"IV": value, **attributes})
 
 
 def join(entries: Iterable[Entry]) -> list[Slot]:
@@ -231,12 +236,12 @@ def _behind_lead(extra: Sequence[Slot], slots: Sequence[Slot]) -> tuple[Slot, ..
     """``extra`` ahead of ``slots``, but behind an EXT-X-DISCONTINUITY that these begin with."""
     if not extra:
         return tuple(slots)
-    first, *others = slots
-    lead = _LEAD.match(first.before)
-    end = lead[0] if lead else ""
-    return (
-        extra[0]._replace(before=end),
-        *extra[1:],
-        first._replace(before=first.before[len(end) :]),
-        *others,
-    )
+    before = slots[0].before
+    lead = _LEAD.match(before)
+    end = lead.end() if lead else 0
+    return (_after(before[:end], extra[0]), *extra[1:], _after(before[end:], slots[0]), *slots[1:])
+
+
+def _after(before: str, slot: Slot) -> Slot:
+    _, head, reference, tail, kind, scope, attributes = slot
+    return Slot(before, head, reference, tail, kind, scope, attributes)

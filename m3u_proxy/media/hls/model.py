@@ -40,8 +40,7 @@ class Role(StrEnum):
     __hash__ = str.__hash__  # that of an Enum is a call for each look-up
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """A URI in a playlist. Equal references are the same thing."""
 
     role: Role

@@ -1,4 +1,4 @@
-// The page /ui: what is on, and a player for HLS streams. Everything shown is put in as text, never as markup.
+// The page /ui: what is on, and a player for HLS streams and files. Everything shown is put in as text, never as markup.
 
 const POLL = 3000; // milliseconds between two looks at the streams
 const PATIENCE = 8000; // milliseconds for one answer
@@ -9,6 +9,7 @@ const STATES = { starting: "Starting", live: "Live", reconnecting: "Reconnecting
 const $ = (id) => document.getElementById(id);
 const absolute = (endpoint) => new URL(endpoint.slice(1), location.href).href; // below the root path, if any
 const isHls = (stream) => stream.endpoint.endsWith(".m3u8");
+const isFile = (stream) => stream.stream_type === "VOD";
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 const show = (id, visible = true) => { $(id).hidden = !visible; };
 
@@ -59,7 +60,7 @@ async function copy(text, button) {
 const video = $("video");
 const viewer = `web-${crypto.getRandomValues(new Uint32Array(2)).join("")}`; // two tabs are two viewers
 let started = false; // the page starts one stream by itself, once
-const player = { stream: null, hls: null, failures: 0, recoveredAt: -Infinity, timer: 0 };
+const player = { stream: null, hls: null, live: false, failures: 0, recoveredAt: -Infinity, timer: 0 };
 
 function play(stream) {
   unload();
@@ -83,7 +84,8 @@ function unload() {
 function load() {
   const url = `${absolute(player.stream.endpoint)}?client_id=${viewer}`;
   if (!player.failures) say("message", "Waiting for the stream…");
-  if (Hls.isSupported()) player.hls = liveHls(url);
+  if (isFile(player.stream)) video.src = url;
+  else if (Hls.isSupported()) player.hls = liveHls(url);
   else if (video.canPlayType("application/vnd.apple.mpegurl")) video.src = url;
   else return say("message", "This browser cannot play HLS. Copy the URL into another player.");
   return video.play().catch((error) => error.name === "NotAllowedError" && say("message", "Press play to start."));
@@ -100,6 +102,7 @@ function liveHls(url) {
     manifestLoadPolicy: { default: patient }, // the first playlist is answered when it has a segment
   });
   hls.on(Hls.Events.ERROR, (_, data) => data.fatal && onFatal(hls, data));
+  hls.on(Hls.Events.LEVEL_LOADED, (_, data) => { player.live = data.details.live; });
   hls.attachMedia(video);
   hls.loadSource(url);
   return hls;
@@ -138,7 +141,7 @@ video.addEventListener("waiting", () => player.failures || say("message", "Waiti
 video.addEventListener("error", () => !player.hls && video.src && retry("The browser cannot play it"));
 video.addEventListener("timeupdate", () => {
   const size = video.videoWidth ? `${video.videoWidth}×${video.videoHeight}` : "";
-  const behind = player.hls?.latency > 0 ? `${Math.round(player.hls.latency)} s behind live` : "";
+  const behind = player.live && player.hls?.latency > 0 ? `${Math.round(player.hls.latency)} s behind live` : "";
   $("now-detail").textContent = [size, behind].filter(Boolean).join(", ");
 });
 $("stop").addEventListener("click", () => {
@@ -169,13 +172,16 @@ function fill(row, stream) {
   row.stream = stream;
   cells.title.textContent = titleOf(stream);
   const how = stream.stream_type === "Transcoding" ? ", transcoded" : "";
-  cells.kind.textContent = (isHls(stream) ? "HLS" : "MPEG-TS") + how;
+  const kind = isFile(stream) ? "File" : isHls(stream) ? "HLS" : "MPEG-TS";
+  cells.kind.textContent = kind + how;
   cells.state.textContent = STATES[stream.state] ?? stream.state;
   cells.state.className = `state ${stream.state}`;
+  cells.reason.textContent = stream.state === "failed" ? stream.reason ?? "" : "";
+  cells.reason.hidden = !cells.reason.textContent;
   cells.viewers.textContent = stream.client_count;
   cells.bitrate.textContent = media.bitrate_kbps ? scaled(media.bitrate_kbps, ["kbit/s", "Mbit/s"]) : "–";
   cells.sent.textContent = scaled(stream.total_bytes_served, ["B", "kB", "MB", "GB", "TB"]);
-  cells.play.hidden = !isHls(stream);
+  cells.play.hidden = !isHls(stream) && !isFile(stream);
 }
 
 function render(streams) {

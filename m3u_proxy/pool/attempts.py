@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
 
-from m3u_proxy.errors import ProxyError, Unusable, UpstreamError
+from m3u_proxy.errors import ProxyError, Unavailable, Unusable, UpstreamError
 from m3u_proxy.pool.history import Happening, History
 from m3u_proxy.pool.tally import Tally
-from m3u_proxy.upstream.failover import AskResolver, Failover, GiveUp, Try
+from m3u_proxy.upstream.failover import PROMPT, AskResolver, Failover, GiveUp, Try
 from m3u_proxy.upstream.outcome import Outcome, word_of
 from m3u_proxy.upstream.source import Source
 
@@ -123,10 +123,20 @@ class Attempts:
                 raise self._end(decision)
             if isinstance(decision, AskResolver):
                 await self._resolve(decision)
+            elif self._is_too_soon():
+                raise Unavailable(
+                    "The source failed a short while ago and is not to be asked yet",
+                    reason="paced",
+                    retry_after=self.wait(monotonic()),
+                )
             elif await self._due(decision):
                 self._taken = decision
                 self._history.note(Happening.ATTEMPT, detail=decision.url, index=decision.index)
                 return self._open_url(decision.url)
+
+    def _is_too_soon(self) -> bool:
+        """Whether nobody who joins now should wait for the first attempt."""
+        return self._taken is None and self._error is None and self.wait(monotonic()) > PROMPT
 
     async def _due(self, decision: Try) -> bool:
         """Wait until the attempt may be made; whether it still is to be made then."""
@@ -138,6 +148,10 @@ class Attempts:
                     await self._changed.wait()
             except TimeoutError:
                 pass
+            if self._taken is None and self._error is None:  # that wait had reserved nothing
+                again = self.failover.first(monotonic())
+                self._decision, self._at = again, monotonic() + again.delay
+                return again.delay <= 0
         return self._decision is decision
 
     async def _resolve(self, question: AskResolver) -> None:

@@ -70,6 +70,9 @@ class Audience:
         now = monotonic()
         known = self.catalog.get(stream.id)
         record, created = self.catalog.put(stream, now, watched=self.viewers.count(stream.id) > 0)
+        supply = self.pool.supply(record.stream) if record.renewal is not None else None
+        if supply is not None and record.renewal is not None and record.stream.transcode is None:
+            supply.workshop.renew(record.renewal)
         if known is not None and known.stream.key != record.stream.key:
             self.pool.supersede(known.stream, record.stream)
         if created:

@@ -79,6 +79,12 @@ class Workshop:
             on_switch=on_switch,
         )
 
+    def renew(self, stream: Stream) -> None:
+        """A newer definition: it applies from the next connection on."""
+        self._stream = stream
+        urls = [stream.origin.url, *stream.failover_urls]
+        self.attempts.failover.renew(urls, has_resolver=stream.failover_resolver_url is not None)
+
     @property
     def _ask(self) -> Ask:
         return self._ask_for(self.attempts.url)

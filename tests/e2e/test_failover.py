@@ -302,3 +302,32 @@ async def test_when_nothing_works_joiners_learn_it_soon(daemon: Daemon, origin: 
     async with daemon.http.get(f"/stream/{stream}") as response:
         assert response.status == 404, "the status of the last attempt counts"
     assert asyncio.get_running_loop().time() - began < 3.0
+
+
+async def test_what_is_posted_again_applies_at_the_next_connection(daemon: Daemon, origin: Origin) -> None:
+    origin.on("/one.ts", Answer(ts=True, fin=4 * SECOND), Answer(status=503))
+    origin.on("/two.ts", Answer(ts=True))
+    stream = await create(daemon, origin.url("/one.ts"))
+    async with watching(daemon, stream) as viewers:
+        again = await create(
+            daemon, origin.url("/one.ts"), failover_urls=[origin.url("/two.ts")], headers={"X-Key": "new"}
+        )
+        assert again == stream
+        await grown(viewers, 5 * SECOND)
+        assert not viewers[0].ended
+    assert [request["x-key"] for request in origin.path("/two.ts").requests] == ["new"]
+
+
+async def test_a_source_that_forbids_is_not_asked_by_every_joiner(daemon: Daemon, origin: Origin) -> None:
+    origin.on("/one.ts", Answer(status=403))
+    stream = await create(daemon, origin.url("/one.ts"))
+    async with daemon.http.get(f"/stream/{stream}") as response:
+        assert response.status == 502
+
+    async def is_paced() -> bool:
+        async with daemon.http.get(f"/stream/{stream}") as response:
+            waits = int(response.headers.get("Retry-After", "0"))
+            return response.status == 503 and waits > 10
+
+    assert await eventually(is_paced, within=8, every=0.5) < 6
+    assert len(origin.path("/one.ts").connections) == 1

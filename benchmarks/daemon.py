@@ -79,9 +79,9 @@ class Daemon:
                     self._listening.set()
         self._listening.set()  # it ended without a word: do not wait for it
 
-    def live(self, url: str) -> str:
+    def live(self, url: str, *failovers: str) -> str:
         """Define a live stream, or one whose playlist is passed through; its path."""
-        return self._define("/streams", url=url)
+        return self._define("/streams", url=url, failover_urls=list(failovers))
 
     def hls(self, url: str, profile: str = COPY) -> str:
         """Define a stream that FFmpeg turns into HLS; the path of its playlist."""

@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.origin FILE`` prints its port and serves until it is ended:
 
-* ``GET /live/NAME.ts`` is endless; ``?at=SECONDS`` says where in the clip a connection begins;
+* ``GET /live/NAME.ts`` is endless; ``?at=SECONDS`` says where in the clip a connection begins, and
+  ``&for=SECONDS`` when it breaks off, which it does once: later connections are closed at once;
 * ``GET /stats`` is JSON, name -> ``Watch``.
 """
 
@@ -16,6 +17,7 @@ import urllib.request
 from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Any, Self
@@ -57,31 +59,36 @@ class _Server:
                 stats = {name: asdict(watch) for name, watch in self._watches.items()}
                 writer.write(json.dumps(stats).encode())
             else:
-                at = float(parse_qs(url.query).get("at", ["0"])[0])
-                await self._live(self._watches[url.path], writer, at)
+                query = parse_qs(url.query)
+                at, until = (
+                    float(query.get(name, [usual])[0]) for name, usual in (("at", "0"), ("for", "inf"))
+                )
+                watch = self._watches[url.path]
+                watch.connections += 1
+                if until == inf or watch.connections == 1:
+                    await self._live(watch, writer, at, until)
         except (OSError, asyncio.IncompleteReadError):
             pass  # the daemon hung up
         finally:
             writer.close()
 
-    async def _live(self, watch: Watch, writer: asyncio.StreamWriter, at: float) -> None:
-        watch.connections += 1
+    async def _live(self, watch: Watch, writer: asyncio.StreamWriter, at: float, until: float) -> None:
         watch.now += 1
         watch.peak = max(watch.peak, watch.now)
         watch.keyframe_at = 0.0
         try:
             _head(writer, "video/mp2t")
-            await self._pace(watch, writer, at)
+            await self._pace(watch, writer, at, until)
         finally:
             watch.now -= 1
 
-    async def _pace(self, watch: Watch, writer: asyncio.StreamWriter, at: float) -> None:
+    async def _pace(self, watch: Watch, writer: asyncio.StreamWriter, at: float, until: float) -> None:
         size = len(self._data)
         begin = int(at * BYTES_PER_SECOND) // PACKET * PACKET % size
         later = bisect_left(self._keyframes, begin)
         keyframe = self._keyframes[later] - begin if later < len(self._keyframes) else size
         began, sent = monotonic(), 0
-        while True:
+        while monotonic() - began < until:
             due = int((monotonic() - began + TICK) * BYTES_PER_SECOND) // PACKET * PACKET
             while sent < due:
                 position = (begin + sent) % size
@@ -92,6 +99,7 @@ class _Server:
                 watch.keyframe_at = monotonic()
             await writer.drain()
             await asyncio.sleep(TICK)
+        writer.transport.abort()
 
 
 def _head(writer: asyncio.StreamWriter, kind: str) -> None:
@@ -133,9 +141,10 @@ class Origin(Provider):
     def __init__(self, clip: Path) -> None:
         super().__init__("benchmarks.origin", clip)
 
-    def url(self, name: str, at: float = SETTLED) -> str:
-        """Address of a channel; ``at`` is where in the clip, in seconds, a connection begins."""
-        return f"{self._base}/live/{name}.ts?at={at:.2f}"
+    def url(self, name: str, at: float = SETTLED, until: float = inf) -> str:
+        """Address of a channel; ``at`` is where in the clip, in seconds, a connection begins, and ``until``
+        after how many seconds the only one breaks off."""
+        return f"{self._base}/live/{name}.ts?at={at:.2f}&for={until:.2f}"
 
     def watch(self, name: str) -> Watch:
         """What was asked of this name so far."""

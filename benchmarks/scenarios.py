@@ -12,6 +12,7 @@ from benchmarks import viewers
 from benchmarks.clip import GOP, Missing
 from benchmarks.cpu import Meter
 from benchmarks.daemon import Daemon
+from benchmarks.failover import failover
 from benchmarks.nginx import files, paced
 from benchmarks.origin import SETTLED, Origin
 from benchmarks.pass_through import mid_download, pass_through
@@ -190,6 +191,7 @@ ALL: dict[str, Scenario] = {
     "pass-through": pass_through,
     "mid-download": mid_download,
     "rewrite": rewrite,
+    "failover": failover,
     "storm": storm,
     "cold-start": cold_start,
 }

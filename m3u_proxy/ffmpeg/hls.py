@@ -89,6 +89,8 @@ class HlsWriter:
         self._loss: ProxyError | None = None
         """Why FFmpeg is being replaced; ``None`` when its successor has shown something."""
         self._bytes_in = 0
+        self.on_restart: Callable[[ProxyError], None] = lambda _: None
+        """Told why another FFmpeg takes the place of one that was lost."""
         self._ready = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -182,6 +184,7 @@ class HlsWriter:
             self._fail(error)
             raise error
         self._loss = error.again()  # this one keeps alive what it has passed
+        self.on_restart(error)
         self._enter(State.RECONNECTING)
         log.warning("ffmpeg lost: %s; next start in %.0f s", error.detail, delay, extra=self._who)
         return delay

@@ -19,7 +19,7 @@ from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.model import Kind, RunSnapshot, Stream, StreamKey
 from m3u_proxy.pool.attempts import Switch
 from m3u_proxy.pool.entry import Entry, Running
-from m3u_proxy.pool.history import Moment
+from m3u_proxy.pool.history import Happening, Moment
 from m3u_proxy.pool.respawns import Respawns
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.pool.vod import About
@@ -106,6 +106,10 @@ class Pool:
                 Respawns(self._transcoder.pipe(stream, feed), self.parts.memory.of(stream.key).history),
             )
         writer = self._transcoder.writer(stream, feed)
+        history = self.parts.memory.of(stream.key).history
+        writer.on_restart = lambda error: history.note(
+            Happening.RESTART, reason=error.reason, detail=error.detail
+        )
         trace = self.parts.memory.get(stream.key)
         if trace is not None and trace.mark is not None:
             writer.timeline.follow(trace.mark)

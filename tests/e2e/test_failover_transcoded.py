@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, descendants
 from tests.support.inv import eventually
 from tests.support.media import probe
 from tests.support.origin import Answer, Origin
@@ -94,3 +96,21 @@ async def test_an_order_by_hand_reaches_the_source_of_a_transcode(daemon: Daemon
     assert await eventually(is_spliced, within=12, every=0.3) < 8
     assert origin.path("/one.ts").live == 0
     assert origin.path("/two.ts").live == 1
+
+
+async def test_a_lost_ffmpeg_is_told_in_the_timeline(daemon: Daemon, origin: Origin) -> None:
+    origin.on("/one.ts", Answer(ts=True))
+    stream = await transcode(daemon, origin, COPY)
+    async with daemon.http.get(f"/hls/{stream}/playlist.m3u8") as response:
+        assert response.status == 200
+    pids = [pid for pid in descendants(daemon.pid) if pid]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+    async def is_told() -> bool:
+        rows = (await daemon.get(f"/streams/{stream}/timeline"))["timeline"]
+        return any(row["event"] == "restart" and row["reason"] == "ffmpeg_signal" for row in rows)
+
+    await eventually(is_told, within=8)
+    async with daemon.http.get(f"/hls/{stream}/playlist.m3u8") as response:
+        assert response.status == 200

@@ -12,7 +12,7 @@ from playwright.async_api import Browser, Page, async_playwright
 
 import m3u_proxy
 from tests.support.daemon import Daemon
-from tests.support.hls_lists import groups, single, variants
+from tests.support.hls_lists import single, variants
 from tests.support.hls_media import HlsMedia, hls_media
 from tests.support.hls_origin import File, HlsOrigin
 
@@ -117,17 +117,6 @@ async def test_hls_js_plays(
     counts = provider.counts(r"/tv/.*-\d+\.(ts|m4s|key)")
     assert kind == "byte-ranges" or counts
     assert set(counts.values()) <= {1}, counts
-
-
-@pytest.mark.parametrize(
-    "kind", ["fmp4", "groups"]
-)  # its AES fails now and then, straight from a provider too
-async def test_the_browser_itself_plays(
-    daemon: Daemon, provider: HlsOrigin, page: Page, media: HlsMedia, kind: str
-) -> None:
-    provider.add(groups("tv", media) if kind == "groups" else SOURCES[kind](media))
-    provider.play("tv")
-    await plays(page, await endpoint(daemon, provider.url("/tv/index.m3u8")), native=True)
 
 
 async def test_the_browser_plays_a_file_and_seeks(

@@ -8,6 +8,8 @@ PROTECTED = {
     ("GET", "/streams"),
     ("GET", "/streams/{id}"),
     ("DELETE", "/streams/{id}"),
+    ("POST", "/streams/{id}/failover"),
+    ("GET", "/streams/{id}/timeline"),
     ("POST", "/transcode"),
     ("GET", "/transcode/profiles"),
 }

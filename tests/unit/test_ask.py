@@ -19,7 +19,7 @@ ROOT = Ask("https://h.example/live/1.m3u8", {**PLAIN, **SECRETS})
 )
 def test_the_same_host_is_told_everything(url: str) -> None:
     child = ROOT.child(url, PUBLIC)
-    assert child == Ask(url, {**PLAIN, **SECRETS}, PUBLIC)
+    assert child == Ask(url, {**PLAIN, **SECRETS}, PUBLIC, payer=ROOT.url)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,15 @@ def test_the_same_host_is_told_everything(url: str) -> None:
 )
 def test_another_host_is_told_no_secrets(url: str) -> None:
     assert ROOT.child(url, PUBLIC).headers == PLAIN
+
+
+def test_another_host_is_another_account() -> None:
+    assert ROOT.child("https://cdn.example/s.ts", PUBLIC).payer == "https://cdn.example/s.ts"
+
+
+def test_what_a_live_source_names_ends_by_itself() -> None:
+    root = Ask("http://h.example/x", {}, is_lasting=True)
+    assert not root.child("http://h.example/s.ts", PUBLIC).is_lasting
 
 
 def test_a_root_in_the_clear_may_name_its_own_host_in_tls() -> None:
@@ -60,5 +69,7 @@ def test_a_part_is_asked_for_with_both_ends(own: dict[str, str]) -> None:
 def test_another_part_of_a_file_replaces_the_range_whatever_its_case() -> None:
     root = Ask("http://h.example/x", {**PLAIN, "range": "bytes=5-"})
     asked = root.with_headers({"Range": "bytes=9-"})
-    assert asked == Ask("http://h.example/x", {**PLAIN, "Range": "bytes=9-"}, "operator", is_file=True)
+    assert asked == Ask(
+        "http://h.example/x", {**PLAIN, "Range": "bytes=9-"}, "operator", is_file=True, is_lasting=True
+    )
     assert root.headers == {**PLAIN, "range": "bytes=5-"}

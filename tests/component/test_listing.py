@@ -19,7 +19,7 @@ from m3u_proxy.upstream.policy import AddressClass
 from m3u_proxy.upstream.source import Source
 from tests.support.house import Clock
 from tests.support.provider import HOST, Provider, Reply, media, refusal, text
-from tests.support.stepped import settle, until
+from tests.support.stepped import settle, turn, until
 
 PATH = "/live.m3u8"
 MASTER = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nlow.m3u8\n"
@@ -438,7 +438,7 @@ async def test_the_end_leaves_nothing_and_says_so(provider: Provider, listing: L
 async def test_the_end_comes_before_the_first_step(provider: Provider, listing: Listing) -> None:
     provider.on(PATH, text(media()).held())
     waiter = asyncio.create_task(listing.current())
-    await asyncio.sleep(0)
+    await turn()
     await listing.aclose()
     with pytest.raises(Closed):
         await waiter

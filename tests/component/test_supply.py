@@ -22,7 +22,7 @@ from tests.support.channel import channel
 from tests.support.definitions import a_stream
 from tests.support.house import parts_of
 from tests.support.provider import HOST, Provider, Reply, media, refusal, text
-from tests.support.stepped import settle, until
+from tests.support.stepped import settle, turn, until
 
 PATHS = ["/live/u/p/1.ts", "/live/u/p/1.m3u8", "/movie/u/p/1.mp4", "/live/u/p/1"]
 TS = channel(30).data
@@ -228,7 +228,7 @@ async def test_an_end_at_any_moment_leaves_nothing(rig: Rig, reply: Callable[[],
     supply = rig.start("/x")
     joiner = asyncio.create_task(supply.settled())
     for _ in range(turns):
-        await asyncio.sleep(0)
+        await turn()
     await rig.end()
     assert rig.provider.open == 0
     assert (supply.state, supply.is_settled) == (State.CLOSED, True)
@@ -282,7 +282,7 @@ async def test_a_file_taken_at_the_last_moment_stays_open(rig: Rig, monkeypatch:
     task = rig.entries[0]._task
     assert task is not None
     while not task.cancelling():  # from the timer of its deadline until the task is told
-        await asyncio.sleep(0)
+        await turn()
     begun = supply.take_begun()
     assert begun is not None
     await settle()

@@ -68,6 +68,14 @@ class Draft:
         self.text = []
         self.slots.append(Slot(before, head, reference, tail, kind, scope, attributes))
 
+    def segment(self, extinf: str, uri: str) -> None:
+        """Add a segment that has nothing special: the line of its duration, and its URI."""
+        self.segments += 1
+        self.text.append(extinf)
+        reference = Reference(Role.SEGMENT, uri)
+        self.slots.append(Slot("".join(self.text), "", reference, "#EXT-X-GAP\n", Kind.SEGMENT))
+        self.text = ["\n"]
+
     def refuse(self, scope: str = "") -> None:
         """Leave a line out; ``scope`` of a key or map: what needs it cannot be played."""
         self.dropped += 1

@@ -24,6 +24,8 @@ DEFAULT_TARGET: Final = 10.0
 
 _EXTINF: Final = re.compile(r"#EXTINF:([^, ]*+)(.*)", re.DOTALL)
 _PLAIN_EXTINF: Final = re.compile(r"#EXTINF:[0-9]{1,5}(?:\.[0-9]{0,20})?,?")
+_PAIR: Final = re.compile(r"(#EXTINF:[0-9]{1,5}(?:\.[0-9]{0,20})?,?\n)([A-Za-z0-9._~%/?=&+:;@,-]{1,4096}+)\n")
+"""A segment as most are: a duration, and an address that holds nothing to expand, strip or clean."""
 _DURATION: Final = re.compile(r"[0-9]{1,5}(?:\.[0-9]{0,20})?")
 _TARGET: Final = re.compile(r"[1-9][0-9]{0,4}")
 _INTEGER: Final = re.compile(r"[0-9]{1,19}")
@@ -52,14 +54,28 @@ class Reader:
 
     def read(self, text: str) -> None:
         """Take all lines; raises :class:`NotAPlaylist`."""
-        *lines, rest = text.split("\n")
-        for line in lines:
+        at = 0
+        while at < len(text):
+            pair = _PAIR.match(text, at) if self._is_plain() else None
+            if pair is not None:
+                self.has_durations = True
+                self.draft.segment(*pair.groups())
+                at = pair.end()
+                continue
+            end = text.find("\n", at)
+            if end < 0:
+                self._line(text[at:].rstrip("\r"), "")
+                return
+            line = text[at:end]
             if line.endswith("\r"):
                 self._line(line.rstrip("\r"), "\r\n")
             else:
                 self._line(line, "\n")
-        if rest:
-            self._line(rest.rstrip("\r"), "")
+            at = end + 1
+
+    def _is_plain(self) -> bool:
+        """Whether nothing that was read applies to the next segment alone."""
+        return not (self._is_gap or self._is_refused) and self._variant is None and self._range is None
 
     def _line(self, line: str, end: str) -> None:
         if len(line) > LINE:

@@ -299,7 +299,7 @@ async def test_a_lost_ffmpeg_is_replaced_under_its_player(
 
 
 async def test_bad_arguments_are_tried_three_times_and_then_told(fake: FakeFFmpeg) -> None:
-    fake.set(exit_after=0.0, exit_code=1, segments=0, lines=[(0.0, f"Unrecognized option 'q' {SECRET}")])
+    fake.set(exit_after=0.3, exit_code=1, segments=0, lines=[(0.0, f"Unrecognized option 'q' {SECRET}")])
     async with bench(fake, Pace(step=0.1)) as it:
         waiting = asyncio.create_task(it.writer.ready())
         assert await it.failed() == "ffmpeg_error"

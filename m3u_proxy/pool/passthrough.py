@@ -22,7 +22,7 @@ from m3u_proxy.pool.listing import REVALIDATE, Listing, Page
 from m3u_proxy.pool.rate import Rate
 from m3u_proxy.pool.resources import Part, Resource, Resources
 from m3u_proxy.pool.tally import Tally
-from m3u_proxy.pool.tree import OpenRoot, Tree
+from m3u_proxy.pool.tree import CHILDREN, OpenRoot, Tree
 from m3u_proxy.pool.variants import best_of
 from m3u_proxy.pool.view import View, kept_until
 from m3u_proxy.upstream.source import Source
@@ -106,7 +106,7 @@ class Passthrough:
         resource = None if name is None else self.resource(name)
         if resource is not None and resource.role is not Role.PLAYLIST:
             raise NotFound("Not a playlist")
-        view = self._views.setdefault(name, View())
+        view = self._view(name)
         tree = self._tree
         while await self._caught_up(view):
             generation = tree.generation
@@ -124,6 +124,14 @@ class Passthrough:
                 return self._shown(view, listing, raw)
         assert view.page is not None
         return view.page
+
+    def _view(self, name: str | None) -> View:
+        """What viewers see under a name; those opened longest ago are forgotten, as their listings are."""
+        view = self._views.pop(name, None) or View()
+        self._views[name] = view
+        if len(self._views) > CHILDREN + 1:
+            del self._views[next(each for each in self._views if each is not None)]
+        return view
 
     async def _caught_up(self, view: View) -> bool:
         """Read the source that was decided upon, if one was; false where its playlist is late and the last

@@ -326,6 +326,24 @@ async def test_a_long_playlist_is_named_in_steps(rig: Rig) -> None:
         assert len(rig.resources) == count
 
 
+async def test_of_many_opened_playlists_only_the_newest_are_kept(rig: Rig) -> None:
+    count = 2 * tree.CHILDREN
+    named = "".join(f"#EXT-X-STREAM-INF:BANDWIDTH={n + 1}\nv{n}.m3u8\n" for n in range(count))
+    rig.provider.on(ROOT, text(f"#EXTM3U\n{named}"))
+    for number in range(count):
+        rig.provider.on(f"/v{number}.m3u8", text(media()))
+    async with rig.running() as source:
+        root = await source.page()
+        names = [resource.name for resource in root.resources.values() if resource is not None]
+        assert len(names) == count
+        for name in names:
+            await source.page(name)
+        kept = [name for name in names if source.known_page(name) is not None]
+        assert kept == names[-tree.CHILDREN :]
+        assert source.known_page(None) is not None
+        assert not (await source.page(names[0])).playlist.is_multivariant
+
+
 # --- variants
 
 

@@ -26,8 +26,8 @@ from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.observe.lag import LoopLag
 from m3u_proxy.observe.metrics import Housekeeping, Metrics, Sources
 from m3u_proxy.pool.budget import Budget
+from m3u_proxy.pool.hls.segments import SegmentCache
 from m3u_proxy.pool.loopback import Grants
-from m3u_proxy.pool.segments import SegmentCache
 from m3u_proxy.settings import Settings
 from m3u_proxy.storage import directories, disk, recovery
 from m3u_proxy.upstream.address import Judge

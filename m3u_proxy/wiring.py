@@ -11,13 +11,13 @@ from m3u_proxy.pool.accounts import Accounts, LeasedSource
 from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.catalog import Catalog
+from m3u_proxy.pool.live.outlet import PeerWatch
+from m3u_proxy.pool.live.relay import RelayLimits
 from m3u_proxy.pool.loopback import Grants
 from m3u_proxy.pool.memory import Memory
-from m3u_proxy.pool.outlet import PeerWatch
 from m3u_proxy.pool.pool import Pool
-from m3u_proxy.pool.relay import RelayLimits
 from m3u_proxy.pool.tally import Tally
-from m3u_proxy.pool.vod import VodLimits
+from m3u_proxy.pool.vod.vod import VodLimits
 from m3u_proxy.pool.workshop import Parts
 from m3u_proxy.settings import Settings
 from m3u_proxy.upstream.address import Judge

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from secrets import token_hex
 from time import monotonic
 from typing import TypeVar
 
-from m3u_proxy.errors import Closed, ProxyError, Unavailable
+from m3u_proxy.errors import ProxyError, Unavailable
 from m3u_proxy.ffmpeg.health import Health, Speed
 from m3u_proxy.ffmpeg.input import SWITCHED
 from m3u_proxy.ffmpeg.restarts import Pace, Restarts
 from m3u_proxy.ffmpeg.run import COMPLETED, RETRY_AFTER, Argv, Feed, Kit, Lost, Run
 from m3u_proxy.ffmpeg.shelf import Delivery, Segment, Shelf
+from m3u_proxy.lifecycle import Running
 from m3u_proxy.media.timeline import Timeline
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
 from m3u_proxy.storage.directories import Claim
+from m3u_proxy.tasks import uncut
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ class HlsOutput:
     pace: Pace = field(default_factory=Pace)
 
 
-class HlsWriter:
+class HlsWriter(Running):
     """Running thing behind a transcoded HLS stream: one FFmpeg after the other, each in its own directory.
 
     ``run()`` is its whole life, owned by the pool. When it returns the process is reaped, the directory
@@ -57,6 +59,7 @@ class HlsWriter:
     """
 
     kind = Kind.TRANSCODE_HLS
+    word = "writer"
 
     def __init__(
         self,
@@ -68,9 +71,7 @@ class HlsWriter:
         claim: Callable[[], Claim],
         admit: Callable[[], None],
     ) -> None:
-        self.key = key
-        self.state = State.STARTING
-        self.error: ProxyError | None = None
+        super().__init__(key)
         self.files: dict[int, Segment] = {}
         """What may be fetched now, by media sequence number; initialization sections by theirs."""
         self.nonce = token_hex(4)
@@ -126,9 +127,7 @@ class HlsWriter:
         except ProxyError as error:
             self._fail(error)
         finally:
-            if self.state is not State.FAILED:
-                self.error = Closed("The stream was stopped", reason="closed")
-                self._enter(State.CLOSED)
+            self._close()
             self.files.clear()
             shelf.close()
             self._ready.set()
@@ -186,13 +185,12 @@ class HlsWriter:
         self._loss = error.again()  # this one keeps alive what it has passed
         self.on_restart(error)
         self._enter(State.RECONNECTING)
-        log.warning("ffmpeg lost: %s; next start in %.0f s", error.detail, delay, extra=self._who)
+        log.warning("ffmpeg lost: %s; next start in %.0f s", error.detail, delay, extra=self.who)
         return delay
 
     def _fail(self, error: ProxyError) -> None:
-        self.error = error
         self.files.clear()
-        self._enter(State.FAILED)
+        super()._fail(error)
         self._ready.set()
 
     async def _follow(self, shelf: Shelf, run: Run) -> None:
@@ -219,7 +217,7 @@ class HlsWriter:
                 raise run.lost("stall", "FFmpeg makes no progress")
             slow = speed.look(now, position=run.position, waiting=run.has_waiting_input)
             if slow is not None:
-                log.warning("ffmpeg is too slow: %.2f of real time", slow, extra=self._who)
+                log.warning("ffmpeg is too slow: %.2f of real time", slow, extra=self.who)
 
     async def _finish(self, shelf: Shelf, run: Run) -> None:
         """Take in what FFmpeg wrote last and end the playlist; raises when there is nothing to show."""
@@ -232,7 +230,7 @@ class HlsWriter:
         self.timeline.end()
         self.revision += 1
         self._show()
-        log.info("writer completed", extra=self._who)
+        log.info("writer completed", extra=self.who)
 
     def _hollow(self) -> Lost:
         self._kit.ledger.write_errors["empty_output"] += 1
@@ -260,17 +258,6 @@ class HlsWriter:
         self._loss = None
         self._enter(State.LIVE)
 
-    def _enter(self, state: State) -> None:
-        if state is self.state:
-            return
-        self.state = state
-        level = logging.WARNING if state is State.FAILED else logging.INFO
-        log.log(level, "writer %s%s", state, f": {self.error.detail}" if self.error else "", extra=self._who)
-
-    @property
-    def _who(self) -> dict[str, str]:
-        return {"stream": self.key.digest}
-
     def _bitrate(self) -> float:
         """Bits per second of the segments in the playlist."""
         listed = [(entry.duration, self.files.get(entry.number)) for entry in self.timeline.listed()]
@@ -293,16 +280,6 @@ class HlsWriter:
             upstream_connections=0,
             ffmpeg_pid=run.pid if run else None,
         )
-
-
-async def uncut(work: Coroutine[object, object, T]) -> T:
-    """Await ``work`` to its end even when cancelled meanwhile; the cancellation is raised afterwards."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from m3u_proxy.ffmpeg.run import Ledger
 from m3u_proxy.model import Kind, State
 from m3u_proxy.pool.audience import Audience
-from m3u_proxy.pool.segments import SegmentCache
+from m3u_proxy.pool.hls.segments import SegmentCache
 from m3u_proxy.storage.disk import Guard
 
 PREFIX = "m3u_proxy_"

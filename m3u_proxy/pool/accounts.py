@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from m3u_proxy.errors import Closed, Unavailable
-from m3u_proxy.ffmpeg.hls import uncut
+from m3u_proxy.tasks import uncut
 from m3u_proxy.upstream.pacing import Account, account_of
 from m3u_proxy.upstream.source import Head, Source
 

@@ -21,13 +21,13 @@ from m3u_proxy.model import Client, Kind, SourceSnapshot, Stream, StreamSnapshot
 from m3u_proxy.pool.catalog import Catalog, Record
 from m3u_proxy.pool.entry import Entry
 from m3u_proxy.pool.herald import Herald
-from m3u_proxy.pool.outlet import PeerWatch
-from m3u_proxy.pool.passthrough import Passthrough
+from m3u_proxy.pool.hls.passthrough import Passthrough
+from m3u_proxy.pool.live.outlet import PeerWatch
+from m3u_proxy.pool.live.relay import Relay
 from m3u_proxy.pool.pool import Pool
-from m3u_proxy.pool.relay import Relay
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.pool.viewers import Viewer, ViewerTable
-from m3u_proxy.pool.vod import About
+from m3u_proxy.pool.vod.vod import About
 from m3u_proxy.upstream.failover import Failover
 
 log = logging.getLogger(__name__)

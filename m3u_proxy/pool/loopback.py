@@ -11,9 +11,9 @@ from secrets import token_urlsafe
 from m3u_proxy.errors import UpstreamError
 from m3u_proxy.ffmpeg.input import Input
 from m3u_proxy.media.mpegts import NotMedia, Scanner
-from m3u_proxy.pool.downloads import checked
-from m3u_proxy.pool.passthrough import Passthrough
-from m3u_proxy.pool.vod import Position, Vod
+from m3u_proxy.pool.hls.downloads import checked
+from m3u_proxy.pool.hls.passthrough import Passthrough
+from m3u_proxy.pool.vod.vod import Position, Vod
 from m3u_proxy.upstream.begun import Begun
 
 LIVE_START = -3

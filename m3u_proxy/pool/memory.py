@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from m3u_proxy.media.timeline import Mark
 from m3u_proxy.model import Kind, StreamKey
-from m3u_proxy.pool.about import About
 from m3u_proxy.pool.history import History
-from m3u_proxy.pool.resources import Resources
+from m3u_proxy.pool.hls.resources import Resources
+from m3u_proxy.pool.vod.about import About
 
 LIMIT = 5000
 """Things that are remembered; those used longest ago are forgotten first."""

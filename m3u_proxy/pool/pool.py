@@ -22,7 +22,7 @@ from m3u_proxy.pool.entry import Entry, Running
 from m3u_proxy.pool.history import Happening, Moment
 from m3u_proxy.pool.respawns import Respawns
 from m3u_proxy.pool.supply import Supply
-from m3u_proxy.pool.vod import About
+from m3u_proxy.pool.vod.vod import About
 from m3u_proxy.pool.workshop import Parts, Workshop
 
 FIRST_REFUSAL = 2.0

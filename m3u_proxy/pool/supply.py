@@ -10,18 +10,18 @@ import asyncio
 import logging
 
 from m3u_proxy.errors import Closed, ProxyError, Unavailable, UpstreamError
-from m3u_proxy.ffmpeg.hls import uncut
 from m3u_proxy.ffmpeg.run import Tap
 from m3u_proxy.media.form import Answer, NotMedia, decide
 from m3u_proxy.media.sniff import PREFIX, sniff
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
 from m3u_proxy.pool.attempts import Switched
 from m3u_proxy.pool.history import Happening
+from m3u_proxy.pool.hls.passthrough import Passthrough
+from m3u_proxy.pool.live.relay import Relay
 from m3u_proxy.pool.loopback import Reading, reading_of
-from m3u_proxy.pool.passthrough import Passthrough
-from m3u_proxy.pool.relay import Relay
-from m3u_proxy.pool.vod import Vod
+from m3u_proxy.pool.vod.vod import Vod
 from m3u_proxy.pool.workshop import Workshop
+from m3u_proxy.tasks import uncut
 from m3u_proxy.upstream.begun import Begun, begin
 from m3u_proxy.upstream.source import Head, Source
 from m3u_proxy.upstream.text import decoded_start, is_encoded

@@ -10,13 +10,13 @@ from m3u_proxy.model import Kind, Stream, StreamKey, guess_kind
 from m3u_proxy.pool.accounts import Accounts
 from m3u_proxy.pool.attempts import Attempts, Succession, Switch
 from m3u_proxy.pool.budget import Budget
-from m3u_proxy.pool.listing import Settled
+from m3u_proxy.pool.hls.listing import Settled
+from m3u_proxy.pool.hls.passthrough import Passthrough
+from m3u_proxy.pool.live.relay import Relay, RelayLimits
 from m3u_proxy.pool.loopback import Grants
 from m3u_proxy.pool.memory import Memory
-from m3u_proxy.pool.passthrough import Passthrough
-from m3u_proxy.pool.relay import Relay, RelayLimits
 from m3u_proxy.pool.tally import Tally
-from m3u_proxy.pool.vod import Vod, VodLimits
+from m3u_proxy.pool.vod.vod import Vod, VodLimits
 from m3u_proxy.upstream.address import Origin
 from m3u_proxy.upstream.ask import Ask
 from m3u_proxy.upstream.failover import AskResolver, Failover, FailoverLimits

@@ -13,8 +13,8 @@ from typing import TypeVar
 from aiohttp import HttpVersion11, web
 
 from m3u_proxy.errors import Closed, ProxyError, Unavailable, UpstreamError
-from m3u_proxy.pool.outlet import Outlet
-from m3u_proxy.pool.sinks import SocketSink
+from m3u_proxy.pool.live.outlet import Outlet
+from m3u_proxy.pool.live.sinks import SocketSink
 from m3u_proxy.pool.viewers import Viewer
 from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.middleware import finish

@@ -10,7 +10,7 @@ from time import monotonic
 from aiohttp import web
 
 from m3u_proxy.pool.audience import Audience
-from m3u_proxy.pool.segments import SegmentCache
+from m3u_proxy.pool.hls.segments import SegmentCache
 from m3u_proxy.web.links import Links
 
 

@@ -10,10 +10,10 @@ from contextlib import aclosing
 from aiohttp import HttpVersion11, web
 
 from m3u_proxy.errors import ProxyError
-from m3u_proxy.pool.about import Reply, foreseen
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.pool.viewers import Viewer
-from m3u_proxy.pool.vod import Position, Vod
+from m3u_proxy.pool.vod.about import Reply, foreseen
+from m3u_proxy.pool.vod.vod import Position, Vod
 from m3u_proxy.web.answers import send_pieces
 from m3u_proxy.web.context import Context
 from m3u_proxy.web.middleware import NO_STORE

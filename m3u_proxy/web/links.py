@@ -14,8 +14,8 @@ from m3u_proxy.errors import Forged
 from m3u_proxy.ffmpeg.hls import HlsWriter
 from m3u_proxy.media.playlist import Role
 from m3u_proxy.model import Client
-from m3u_proxy.pool.listing import Page
-from m3u_proxy.pool.resources import Resource
+from m3u_proxy.pool.hls.listing import Page
+from m3u_proxy.pool.hls.resources import Resource
 
 _CLIENT = "\x00"
 """Stands for the client in a page that is kept; no playlist of ours holds one."""

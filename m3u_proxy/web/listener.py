@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from m3u_proxy.errors import StartError
-from m3u_proxy.pool.sinks import tune
+from m3u_proxy.pool.live.sinks import tune
 from m3u_proxy.web.middleware import failure, finish
 
 log = logging.getLogger(__name__)

@@ -9,11 +9,11 @@ from aiohttp import web
 
 from m3u_proxy.errors import ProxyError, UpstreamError
 from m3u_proxy.media.playlist import Role
-from m3u_proxy.pool.downloads import checked
+from m3u_proxy.pool.hls.downloads import checked
+from m3u_proxy.pool.hls.passthrough import Passthrough
+from m3u_proxy.pool.hls.resources import Resource
 from m3u_proxy.pool.loopback import Grant, Grants
-from m3u_proxy.pool.passthrough import Passthrough
-from m3u_proxy.pool.resources import Resource
-from m3u_proxy.pool.vod import Position, Vod
+from m3u_proxy.pool.vod.vod import Position, Vod
 from m3u_proxy.web.cuts import cut_of, listed_part
 from m3u_proxy.web.middleware import failure, status_of
 

@@ -22,7 +22,7 @@ from m3u_proxy.errors import (
     Unusable,
     UpstreamError,
 )
-from m3u_proxy.pool.vod import RangeNotSatisfiable
+from m3u_proxy.pool.vod.vod import RangeNotSatisfiable
 from m3u_proxy.web.body import BadBody, given
 from m3u_proxy.web.context import CONTEXT
 

@@ -9,10 +9,10 @@ from aiohttp import web
 
 from m3u_proxy.errors import ProxyError
 from m3u_proxy.model import Kind
-from m3u_proxy.pool.relay import Relay
+from m3u_proxy.pool.live.relay import Relay
 from m3u_proxy.pool.supply import Inner, Supply
 from m3u_proxy.pool.viewers import Viewer
-from m3u_proxy.pool.vod import Vod
+from m3u_proxy.pool.vod.vod import Vod
 from m3u_proxy.upstream.ranges import parse_single
 from m3u_proxy.web.answers import joined, redirect, way_out
 from m3u_proxy.web.context import CONTEXT, Context

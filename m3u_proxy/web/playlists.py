@@ -10,8 +10,8 @@ from m3u_proxy.errors import Closed, NotFound, ProxyError
 from m3u_proxy.ffmpeg.hls import HlsWriter
 from m3u_proxy.media.playlist import Role
 from m3u_proxy.model import Client
-from m3u_proxy.pool.listing import Page
-from m3u_proxy.pool.passthrough import Passthrough
+from m3u_proxy.pool.hls.listing import Page
+from m3u_proxy.pool.hls.passthrough import Passthrough
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.web.answers import joined, redirect, waiting
 from m3u_proxy.web.context import CONTEXT, Context

@@ -10,10 +10,10 @@ from aiohttp import web
 from m3u_proxy.errors import NotFound
 from m3u_proxy.ffmpeg.hls import HlsWriter
 from m3u_proxy.media.playlist import Role
-from m3u_proxy.pool.download import Download
-from m3u_proxy.pool.downloads import Part, checked
-from m3u_proxy.pool.passthrough import Passthrough
-from m3u_proxy.pool.resources import Resource
+from m3u_proxy.pool.hls.download import Download
+from m3u_proxy.pool.hls.downloads import Part, checked
+from m3u_proxy.pool.hls.passthrough import Passthrough
+from m3u_proxy.pool.hls.resources import Resource
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.pool.viewers import Viewer
 from m3u_proxy.web.answers import joined, send, send_pieces, waiting

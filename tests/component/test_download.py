@@ -13,11 +13,11 @@ from io import BytesIO
 import pytest
 
 from m3u_proxy.errors import Closed, ProxyError, Unavailable, UpstreamError
-from m3u_proxy.pool import download as module
 from m3u_proxy.pool.budget import Budget
-from m3u_proxy.pool.chunks import Chunks
-from m3u_proxy.pool.download import Download
-from m3u_proxy.pool.pieces import GRAIN, Pieces
+from m3u_proxy.pool.hls import download as module
+from m3u_proxy.pool.hls.chunks import Chunks
+from m3u_proxy.pool.hls.download import Download
+from m3u_proxy.pool.hls.pieces import GRAIN, Pieces
 from m3u_proxy.upstream.source import Source
 from tests.support.answer import CHUNK
 from tests.support.attempts import CLOSED_WITHIN, at

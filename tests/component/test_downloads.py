@@ -10,11 +10,11 @@ import pytest
 
 from m3u_proxy.errors import Closed, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.media.playlist import Role
-from m3u_proxy.pool import child
-from m3u_proxy.pool import downloads as module
 from m3u_proxy.pool.budget import Budget
-from m3u_proxy.pool.downloads import Downloads, checked
-from m3u_proxy.pool.resources import Resource
+from m3u_proxy.pool.hls import child
+from m3u_proxy.pool.hls import downloads as module
+from m3u_proxy.pool.hls.downloads import Downloads, checked
+from m3u_proxy.pool.hls.resources import Resource
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.upstream.policy import AddressClass
 from tests.support.answer import null_packets

@@ -15,8 +15,8 @@ from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.model import Kind
 from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.catalog import Catalog
-from m3u_proxy.pool.outlet import PeerWatch
-from m3u_proxy.pool.passthrough import Passthrough
+from m3u_proxy.pool.hls.passthrough import Passthrough
+from m3u_proxy.pool.live.outlet import PeerWatch
 from m3u_proxy.pool.pool import Pool
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.upstream.address import Judge

@@ -11,10 +11,10 @@ import pytest
 
 from m3u_proxy.errors import Closed, ProxyError, UpstreamError
 from m3u_proxy.media.playlist import Playlist, Reference
-from m3u_proxy.pool import listing as module
-from m3u_proxy.pool import pulse
-from m3u_proxy.pool.listing import Found, Listing, Page, Settled
-from m3u_proxy.pool.resources import Resource
+from m3u_proxy.pool.hls import listing as module
+from m3u_proxy.pool.hls import pulse
+from m3u_proxy.pool.hls.listing import Found, Listing, Page, Settled
+from m3u_proxy.pool.hls.resources import Resource
 from m3u_proxy.upstream.policy import AddressClass
 from m3u_proxy.upstream.source import Source
 from tests.support.house import Clock

@@ -10,7 +10,7 @@ import pytest
 
 from m3u_proxy.errors import NotFound, Unavailable
 from m3u_proxy.model import State
-from m3u_proxy.pool.outlet import Outlet
+from m3u_proxy.pool.live.outlet import Outlet
 from m3u_proxy.pool.viewers import Viewer
 from tests.support.channel import channel
 from tests.support.definitions import URL, a_stream, a_transcode

@@ -11,10 +11,10 @@ import pytest
 
 from m3u_proxy.errors import Closed, ProxyError, UpstreamError
 from m3u_proxy.model import Kind, State, StreamKey
-from m3u_proxy.pool import intake as intake_module
-from m3u_proxy.pool import relay as relay_module
-from m3u_proxy.pool.outlet import Outlet
-from m3u_proxy.pool.relay import Relay, RelayLimits
+from m3u_proxy.pool.live import intake as intake_module
+from m3u_proxy.pool.live import relay as relay_module
+from m3u_proxy.pool.live.outlet import Outlet
+from m3u_proxy.pool.live.relay import Relay, RelayLimits
 from m3u_proxy.pool.tally import Tally
 from tests.support import ts
 from tests.support.channel import SDT_PID, channel, pieces

@@ -14,7 +14,7 @@ from m3u_proxy.errors import NotFound
 from m3u_proxy.ffmpeg.shelf import Segment
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.flight import Flights
-from m3u_proxy.pool.segments import SegmentCache
+from m3u_proxy.pool.hls.segments import SegmentCache
 from tests.support.stepped import settle, until
 
 SIZE = 1000

@@ -13,7 +13,7 @@ from typing import cast
 
 import pytest
 
-from m3u_proxy.pool.sinks import SEND_BUFFER, PipeSink, SocketSink, tune
+from m3u_proxy.pool.live.sinks import SEND_BUFFER, PipeSink, SocketSink, tune
 from tests.support.netns import Machine, ticks
 from tests.support.stepped import settle, until
 

@@ -12,10 +12,10 @@ from m3u_proxy.errors import Closed, ProxyError
 from m3u_proxy.model import Kind, State, guess_kind
 from m3u_proxy.pool import supply as module
 from m3u_proxy.pool.entry import Entry
-from m3u_proxy.pool.passthrough import Passthrough
-from m3u_proxy.pool.relay import Relay
+from m3u_proxy.pool.hls.passthrough import Passthrough
+from m3u_proxy.pool.live.relay import Relay
 from m3u_proxy.pool.supply import Supply
-from m3u_proxy.pool.vod import Vod
+from m3u_proxy.pool.vod.vod import Vod
 from m3u_proxy.pool.workshop import Workshop
 from tests.support.answer import null_packets
 from tests.support.channel import channel

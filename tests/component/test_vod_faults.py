@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from m3u_proxy.errors import UpstreamError
-from m3u_proxy.pool.vod import Position, VodLimits
+from m3u_proxy.pool.vod.vod import Position, VodLimits
 from tests.support.answer import Answer
 from tests.support.fake_ffmpeg import until
 from tests.support.files import DATE, ETAG, PATH, VALID, Library, a_file, got, library, mp4, rest

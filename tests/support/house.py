@@ -11,7 +11,7 @@ import pytest
 
 from m3u_proxy.errors import Closed, ProxyError, Unavailable
 from m3u_proxy.events import Bus, Event, EventType
-from m3u_proxy.ffmpeg.hls import HlsWriter, uncut
+from m3u_proxy.ffmpeg.hls import HlsWriter
 from m3u_proxy.ffmpeg.run import Feed
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.media.timeline import Entry as Listed
@@ -22,16 +22,17 @@ from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.catalog import Catalog
 from m3u_proxy.pool.entry import Entry, Running
+from m3u_proxy.pool.live.outlet import PeerWatch
+from m3u_proxy.pool.live.relay import Relay, RelayLimits
 from m3u_proxy.pool.loopback import Grants
 from m3u_proxy.pool.memory import Memory
-from m3u_proxy.pool.outlet import PeerWatch
 from m3u_proxy.pool.pool import Pool
-from m3u_proxy.pool.relay import Relay, RelayLimits
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.pool.viewers import Viewer
-from m3u_proxy.pool.vod import VodLimits
+from m3u_proxy.pool.vod.vod import VodLimits
 from m3u_proxy.pool.workshop import Parts
+from m3u_proxy.tasks import uncut
 from m3u_proxy.upstream.ask import Ask
 from m3u_proxy.upstream.failover import AskResolver, FailoverLimits
 from m3u_proxy.upstream.headers import request_headers

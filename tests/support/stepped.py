@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from m3u_proxy.errors import UpstreamError
-from m3u_proxy.pool.relay import Relay
+from m3u_proxy.pool.live.relay import Relay
 from m3u_proxy.upstream.source import Head
 
 PATIENCE = 5.0

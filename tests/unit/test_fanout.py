@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from m3u_proxy.media.mpegts import Point
-from m3u_proxy.pool import fanout as fanout_module
-from m3u_proxy.pool.fanout import SLICE, Fanout
-from m3u_proxy.pool.outlet import Outlet
-from m3u_proxy.pool.ring import Ring
+from m3u_proxy.pool.live import fanout as fanout_module
+from m3u_proxy.pool.live.fanout import SLICE, Fanout
+from m3u_proxy.pool.live.outlet import Outlet
+from m3u_proxy.pool.live.ring import Ring
 from m3u_proxy.pool.tally import Tally
 from tests.support import ts
 from tests.support.stepped import Player, settle, turn, until

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from m3u_proxy.errors import Forged
 from m3u_proxy.media.playlist import Role, parse
-from m3u_proxy.pool.listing import Page
-from m3u_proxy.pool.resources import Resource, Resources
+from m3u_proxy.pool.hls.listing import Page
+from m3u_proxy.pool.hls.resources import Resource, Resources
 from m3u_proxy.upstream.policy import AddressClass
 from m3u_proxy.upstream.url import Base
 from m3u_proxy.upstream.url import parse as parse_url

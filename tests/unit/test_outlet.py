@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from m3u_proxy.pool.outlet import WATCH_INTERVAL, Outlet, PeerWatch
-from m3u_proxy.pool.sinks import Peer
+from m3u_proxy.pool.live.outlet import WATCH_INTERVAL, Outlet, PeerWatch
+from m3u_proxy.pool.live.sinks import Peer
 
 STUCK, PAUSE = 20.0, 600.0
 

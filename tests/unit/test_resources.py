@@ -7,8 +7,8 @@ from math import inf
 import pytest
 
 from m3u_proxy.media.playlist import Role, parse
-from m3u_proxy.pool import resources as module
-from m3u_proxy.pool.resources import Resource, Resources
+from m3u_proxy.pool.hls import resources as module
+from m3u_proxy.pool.hls.resources import Resource, Resources
 from m3u_proxy.upstream.policy import AddressClass
 from m3u_proxy.upstream.url import Base
 from m3u_proxy.upstream.url import parse as parse_url

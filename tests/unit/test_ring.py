@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3u_proxy.media.mpegts import Point
-from m3u_proxy.pool.ring import Ring
+from m3u_proxy.pool.live.ring import Ring
 from tests.support import ts
 from tests.support.channel import SDT_PID, channel
 from tests.support.tsverify import slices_of, verify

@@ -10,8 +10,8 @@ from m3u_proxy.errors import UpstreamError
 from m3u_proxy.media.hls.attributes import unquoted
 from m3u_proxy.media.hls.model import Kind
 from m3u_proxy.media.playlist import Playlist, Reference, Role
-from m3u_proxy.pool.listing import Page
-from m3u_proxy.pool.resources import Resource
+from m3u_proxy.pool.hls.listing import Page
+from m3u_proxy.pool.hls.resources import Resource
 
 _CHOICES = frozenset({Kind.VARIANT, Kind.RENDITION, Kind.I_FRAMES})
 

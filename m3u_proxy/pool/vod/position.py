@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from m3u_proxy.errors import Closed, UpstreamError
-from m3u_proxy.ffmpeg.hls import uncut
-from m3u_proxy.pool.about import About, Reply, Wish, extent, judged, learnt
-from m3u_proxy.pool.line import Line, Meter
+from m3u_proxy.pool.vod.about import About, Reply, Wish, extent, judged, learnt
+from m3u_proxy.pool.vod.line import Line, Meter
+from m3u_proxy.tasks import uncut
 from m3u_proxy.upstream.ranges import ContentRange, Single
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from m3u_proxy.ffmpeg.hls import uncut
+from m3u_proxy.tasks import uncut
 from m3u_proxy.upstream.source import Head, Source
 
 

@@ -8,8 +8,8 @@ from math import inf
 
 from m3u_proxy.media.hls.splice import Splice
 from m3u_proxy.media.playlist import Playlist, Reference
-from m3u_proxy.pool.listing import Found, Page
-from m3u_proxy.pool.resources import Resource, Resources
+from m3u_proxy.pool.hls.listing import Found, Page
+from m3u_proxy.pool.hls.resources import Resource, Resources
 
 NAMED_AT_ONCE = 1000
 """References of a playlist that are given names in one go: a few milliseconds of the loop."""

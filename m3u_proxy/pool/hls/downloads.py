@@ -11,10 +11,10 @@ from typing import Protocol
 from m3u_proxy.errors import Closed, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.media.playlist import Role
 from m3u_proxy.pool.budget import Budget
-from m3u_proxy.pool.child import Child
-from m3u_proxy.pool.download import Download
-from m3u_proxy.pool.misses import Misses
-from m3u_proxy.pool.resources import Part, Resource
+from m3u_proxy.pool.hls.child import Child
+from m3u_proxy.pool.hls.download import Download
+from m3u_proxy.pool.hls.misses import Misses
+from m3u_proxy.pool.hls.resources import Part, Resource
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.upstream.policy import AddressClass
 from m3u_proxy.upstream.source import Head, Source

@@ -13,11 +13,11 @@ from typing import NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 from m3u_proxy.errors import Closed, ProxyError, UpstreamError
-from m3u_proxy.ffmpeg.hls import uncut
 from m3u_proxy.media.playlist import NotAPlaylist, Playlist, Reference, parse
 from m3u_proxy.pool.attempts import Switched
-from m3u_proxy.pool.pulse import Pulse, patience_for
-from m3u_proxy.pool.resources import Resource
+from m3u_proxy.pool.hls.pulse import Pulse, patience_for
+from m3u_proxy.pool.hls.resources import Resource
+from m3u_proxy.tasks import uncut
 from m3u_proxy.upstream.policy import AddressClass
 from m3u_proxy.upstream.source import Head, Source
 from m3u_proxy.upstream.text import read_text

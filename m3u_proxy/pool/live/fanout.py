@@ -11,8 +11,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 
-from m3u_proxy.pool.outlet import Outlet
-from m3u_proxy.pool.ring import Ring
+from m3u_proxy.pool.live.outlet import Outlet
+from m3u_proxy.pool.live.ring import Ring
 from m3u_proxy.pool.tally import Tally
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from contextlib import suppress
 
 from m3u_proxy.errors import Closed, Unavailable, UpstreamError
 from m3u_proxy.model import Kind
-from m3u_proxy.pool.about import (
+from m3u_proxy.pool.flight import Flights
+from m3u_proxy.pool.vod.about import (
     About,
     RangeNotSatisfiable,
     Reply,
@@ -23,9 +24,8 @@ from m3u_proxy.pool.about import (
     learnt,
     reply,
 )
-from m3u_proxy.pool.flight import Flights
-from m3u_proxy.pool.line import Line, Meter
-from m3u_proxy.pool.position import Got, Position, VodLimits
+from m3u_proxy.pool.vod.line import Line, Meter
+from m3u_proxy.pool.vod.position import Got, Position, VodLimits
 from m3u_proxy.upstream.begun import Begun
 from m3u_proxy.upstream.ranges import parse_single
 from m3u_proxy.upstream.source import RangeRefused, Source

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from io import BytesIO
 
 from m3u_proxy.errors import Closed, ProxyError, Unavailable, UpstreamError
-from m3u_proxy.ffmpeg.hls import uncut
 from m3u_proxy.pool.budget import Budget
-from m3u_proxy.pool.chunks import Chunks, Cursor
-from m3u_proxy.pool.pieces import Pieces
+from m3u_proxy.pool.hls.chunks import Chunks, Cursor
+from m3u_proxy.pool.hls.pieces import Pieces
+from m3u_proxy.tasks import uncut
 from m3u_proxy.upstream.source import Head, Source
 
 PREFIX = 4096

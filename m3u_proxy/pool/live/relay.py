@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
 from m3u_proxy.errors import Closed, ProxyError, Unavailable, UpstreamError
-from m3u_proxy.ffmpeg.hls import uncut
 from m3u_proxy.ffmpeg.input import SWITCHED, Input
+from m3u_proxy.lifecycle import Running
 from m3u_proxy.media.mpegts import Batch, NotMedia, Point
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
 from m3u_proxy.pool.attempts import Succession, Switched
-from m3u_proxy.pool.fanout import Fanout
-from m3u_proxy.pool.intake import Intake
-from m3u_proxy.pool.outlet import Outlet
+from m3u_proxy.pool.live.fanout import Fanout
+from m3u_proxy.pool.live.intake import Intake
+from m3u_proxy.pool.live.outlet import Outlet
+from m3u_proxy.pool.live.ring import Ring
+from m3u_proxy.pool.live.sinks import PipeSink
 from m3u_proxy.pool.rate import Floor, Rate
-from m3u_proxy.pool.ring import Ring
-from m3u_proxy.pool.sinks import PipeSink
 from m3u_proxy.pool.tally import Tally
+from m3u_proxy.tasks import uncut
 from m3u_proxy.upstream.source import Source
 
 log = logging.getLogger(__name__)
@@ -51,12 +52,14 @@ class RelayLimits:
     """How long viewers are kept while no source gives anything."""
 
 
-class Relay:
+class Relay(Running):
     """Running thing behind a live stream, or behind FFmpeg's standard output.
 
     ``run()`` is its whole life, owned by the pool; it ends by cancellation or when the source is given up.
     Everyone who waits in ``ready()`` succeeds or fails together.
     """
+
+    word = "relay"
 
     def __init__(
         self,
@@ -67,10 +70,8 @@ class Relay:
         limits: RelayLimits,
         tally: Tally,
     ) -> None:
-        self.key = key
+        super().__init__(key)
         self.kind = kind
-        self.state = State.STARTING
-        self.error: ProxyError | None = None
         self.bytes_in = 0
         self.connected = False
         self._succession = succession
@@ -157,9 +158,7 @@ class Relay:
             self._stop_filling()
             if self._flush_timer is not None:
                 self._flush_timer.cancel()
-            if self.state is not State.FAILED:
-                self.error = self.error or Closed("The stream was stopped", reason="closed")
-                self._enter(State.CLOSED)
+            self._close()
             self._fanout.close(self.error.reason if self.error else "closed")
             self._ready.set()
             self._begun.set()
@@ -180,7 +179,7 @@ class Relay:
             if error.reason == "completed":
                 raise Closed(error.detail, reason=error.reason) from None
             delay = self._succession.lost(error)
-            log.warning("source lost: %s; next attempt in %.1f s", error.detail, delay, extra=self._who)
+            log.warning("source lost: %s; next attempt in %.1f s", error.detail, delay, extra=self.who)
             self._pause()
         finally:
             self.connected = False
@@ -266,21 +265,6 @@ class Relay:
         self._url = url
         for tap in list(self._taps) if is_switch else ():
             tap.end(SWITCHED)
-
-    def _fail(self, error: ProxyError) -> None:
-        self.error = error
-        self._enter(State.FAILED)
-
-    def _enter(self, state: State) -> None:
-        if state is self.state:
-            return
-        self.state = state
-        level = logging.WARNING if state is State.FAILED else logging.INFO
-        log.log(level, "relay %s%s", state, f": {self.error.detail}" if self.error else "", extra=self._who)
-
-    @property
-    def _who(self) -> Mapping[str, str]:
-        return {"stream": self.key.digest}
 
     def snapshot(self) -> RunSnapshot:
         """The relay now."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from time import monotonic
 
-from m3u_proxy.pool.sinks import Sink
+from m3u_proxy.pool.live.sinks import Sink
 
 WATCH_INTERVAL = 2.0
 """Seconds between two looks at who is still there."""

@@ -12,25 +12,26 @@ import logging
 from collections.abc import Callable, Mapping
 from time import monotonic
 
-from m3u_proxy.errors import Closed, NotFound, ProxyError, Unavailable, UpstreamError
+from m3u_proxy.errors import NotFound, ProxyError, Unavailable, UpstreamError
+from m3u_proxy.lifecycle import Running
 from m3u_proxy.media.playlist import Playlist, Reference, Role
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
 from m3u_proxy.pool.attempts import Attempts
 from m3u_proxy.pool.budget import Budget
-from m3u_proxy.pool.downloads import Downloads, OpenChild
-from m3u_proxy.pool.listing import REVALIDATE, Listing, Page
+from m3u_proxy.pool.hls.downloads import Downloads, OpenChild
+from m3u_proxy.pool.hls.listing import REVALIDATE, Listing, Page
+from m3u_proxy.pool.hls.resources import Part, Resource, Resources
+from m3u_proxy.pool.hls.tree import CHILDREN, OpenRoot, Tree
+from m3u_proxy.pool.hls.variants import best_of
+from m3u_proxy.pool.hls.view import View, kept_until
 from m3u_proxy.pool.rate import Rate
-from m3u_proxy.pool.resources import Part, Resource, Resources
 from m3u_proxy.pool.tally import Tally
-from m3u_proxy.pool.tree import CHILDREN, OpenRoot, Tree
-from m3u_proxy.pool.variants import best_of
-from m3u_proxy.pool.view import View, kept_until
 from m3u_proxy.upstream.source import Source
 
 log = logging.getLogger(__name__)
 
 
-class Passthrough:
+class Passthrough(Running):
     """Running thing behind an HLS source. ``run()`` is its life; afterwards no task or socket is left.
 
     What comes after a failure is opened by ``attempts``. With ``prefetch`` the newest segment is fetched as
@@ -38,6 +39,7 @@ class Passthrough:
     """
 
     kind = Kind.HLS
+    word = "passthrough"
 
     def __init__(
         self,
@@ -51,9 +53,7 @@ class Passthrough:
         tally: Tally,
         prefetch: bool,
     ) -> None:
-        self.key = key
-        self.state = State.STARTING
-        self.error: ProxyError | None = None
+        super().__init__(key)
         self.bytes_in = 0
         self.on_switch: Callable[[], None] = _nothing
         """Told when viewers are given another source."""
@@ -86,12 +86,9 @@ class Passthrough:
             self._enter(State.LIVE)
             raise await self._tree.lost
         except ProxyError as error:
-            self.error = error
-            self._enter(State.FAILED)
+            self._fail(error)
         finally:
-            if self.state is not State.FAILED:
-                self.error = Closed("The stream was stopped", reason="closed")
-                self._enter(State.CLOSED)
+            self._close()
             await self._tree.aclose()
             await self.downloads.aclose()
 
@@ -231,19 +228,6 @@ class Passthrough:
         self.bytes_in += size
         self._tally.bytes_in[self.kind] += size
         self._rate.mark(monotonic(), self.bytes_in)
-
-    def _enter(self, state: State) -> None:
-        if state is self.state:
-            return
-        self.state = state
-        level = logging.WARNING if state is State.FAILED else logging.INFO
-        said = f": {self.error.detail}" if self.error else ""
-        log.log(level, "passthrough %s%s", state, said, extra=self.who)
-
-    @property
-    def who(self) -> Mapping[str, str]:
-        """See `Holder.who`."""
-        return {"stream": self.key.digest}
 
     def snapshot(self) -> RunSnapshot:
         """The passthrough now."""

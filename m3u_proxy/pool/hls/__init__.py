@@ -1,0 +1,1 @@
+"""HLS sources: every playlist and segment fetched once for everybody."""

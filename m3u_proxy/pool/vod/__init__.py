@@ -1,0 +1,1 @@
+"""Files at a provider: a place of its own for each viewer."""

@@ -24,12 +24,13 @@ from m3u_proxy.ffmpeg.confine import Confinement
 from m3u_proxy.ffmpeg.run import Kit, Ledger
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.observe.lag import LoopLag
-from m3u_proxy.observe.metrics import Housekeeping, Metrics, Sources
+from m3u_proxy.observe.metrics import Metrics, Sources
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.hls.segments import SegmentCache
 from m3u_proxy.pool.loopback import Grants
 from m3u_proxy.settings import Settings
-from m3u_proxy.storage import directories, disk, recovery
+from m3u_proxy.storage import directories
+from m3u_proxy.upkeep import Upkeep
 from m3u_proxy.upstream.address import Judge
 from m3u_proxy.upstream.headers import request_headers
 from m3u_proxy.web.context import Context, Health, WebConfig
@@ -62,7 +63,6 @@ class Daemon:
         self._log_dropped = log_dropped
         self._stack = AsyncExitStack()
         self._stop = asyncio.Event()
-        self._recovered = asyncio.Event()
         self.instance = token_hex(8)
         self.health = Health()
         self._inside: list[tuple[str, int]] = []
@@ -98,18 +98,16 @@ class Daemon:
 
     async def _build(self) -> None:
         settings = self._settings
-        root = settings.hls_temp_dir
         _raise_descriptor_limit()
-        await asyncio.to_thread(directories.prepare, root)
+        await asyncio.to_thread(directories.prepare, settings.hls_temp_dir)
         sockets = bind(settings.host, settings.port)
         self.addresses = [sock.getsockname()[:2] for sock in sockets]
         self.binaries = await locate(settings.ffmpeg_path, settings.ffprobe_path)
         self.health.ffmpeg_missing = self.binaries.reason if self.binaries.ffmpeg is None else None
         _tell_ffmpeg(self.binaries)
 
-        self.guard = disk.Guard(root, on_change=self._on_pressure)
-        await self.guard.refresh()
-        self._tell_space()
+        self.upkeep = Upkeep(settings, self.instance)
+        await self.upkeep.look()
         self.background = await self._stack.enter_async_context(Background())
         self._deadlines = Deadlines(settings.header_timeout, settings.idle_timeout)
         self.ledger = Ledger()
@@ -145,15 +143,14 @@ class Daemon:
 
     def _context(self, segments: SegmentCache) -> Context:
         settings = self._settings
-        self.housekeeping = Housekeeping(Counter())
         auth_failures: Counter[str] = Counter()
         metrics = Metrics(
             Sources(
                 audience=self.audience,
                 ledger=self.ledger,
                 segments=segments,
-                disk=self.guard,
-                housekeeping=self.housekeeping,
+                disk=self.upkeep.guard,
+                housekeeping=self.upkeep.counts,
                 crashes=self.background.crashes,
                 auth_failures=auth_failures,
                 log_dropped=self._log_dropped,
@@ -161,8 +158,8 @@ class Daemon:
             )
         )
         self.lag = LoopLag(metrics.loop_lag.observe)
-        self.health.disk_pressure = lambda: self.guard.pressure
-        self.health.disk_state = self._space
+        self.health.disk_pressure = lambda: self.upkeep.guard.pressure
+        self.health.disk_state = self.upkeep.space
         self.health.loop_lag = lambda: self.lag.seconds
         self.health.crashing = lambda: self.background.degraded
         return Context(
@@ -211,7 +208,7 @@ class Daemon:
             stall=settings.seg_stall,
             root=settings.hls_temp_dir,
             instance=self.instance,
-            admit=self.guard.allow_writer,
+            admit=self.upkeep.guard.allow_writer,
         )
 
     async def _serve_loopback(self) -> Grants:
@@ -233,54 +230,10 @@ class Daemon:
         await listener.start()
 
     def _keep_house(self) -> None:
-        settings, keep = self._settings, self.background.keep
+        keep = self.background.keep
         keep("sweeper", self.audience.run)
         keep("loop-lag", self.lag.run)
-        keep("disk-guard", self.guard.run)
-        keep("recovery", self._recover)
-        if settings.hls_gc_enabled:
-            keep("collector", self._collect)
-
-    async def _recover(self) -> None:
-        """Empty what a crashed run left; being ready does not wait for it."""
-        root = self._settings.hls_temp_dir
-        try:
-            result = await asyncio.to_thread(recovery.recover, root, instance=self.instance)
-            self.housekeeping.recovered += result.recovered
-        finally:
-            self._recovered.set()
-
-    async def _collect(self) -> None:
-        """Not while recovery is at work: each would take the other's lock for that of a living owner."""
-        await self._recovered.wait()
-        settings = self._settings
-        await recovery.collect_periodically(
-            settings.hls_temp_dir,
-            interval=settings.hls_gc_interval,
-            age=settings.hls_gc_age_threshold,
-            on_result=self._on_collection,
-        )
-
-    def _on_collection(self, collection: recovery.Collection) -> None:
-        counts = self.housekeeping.collected
-        counts["removed"] += len(collection.removed)
-        for why in collection.skipped.values():
-            counts[why] += 1
-
-    def _space(self) -> str:
-        settings, space = self._settings, self.guard.space
-        if space is None:
-            return "ok"
-        return disk.report(space, settings.disk_warning_bytes, settings.disk_critical_bytes)
-
-    def _tell_space(self) -> None:
-        state, root, space = self._space(), self._settings.hls_temp_dir, self.guard.space
-        free = space.free_bytes / 2**30 if space else 0.0
-        level = {"ok": logging.INFO, "low": logging.WARNING}.get(state, logging.CRITICAL)
-        log.log(level, "segments in %s, %.1f GiB free (%s)", root, free, state)
-
-    def _on_pressure(self, pressure: bool, space: disk.Space) -> None:
-        log.log(logging.ERROR if pressure else logging.INFO, "disk pressure %s: %s", pressure, space)
+        self.upkeep.begin(self.background)
 
     async def _drain(self) -> None:
         """Let nobody in, let segments on their way arrive, end everything else."""

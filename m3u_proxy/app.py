@@ -21,6 +21,7 @@ from m3u_proxy.background import Background
 from m3u_proxy.ffmpeg.binary import Binaries, locate
 from m3u_proxy.ffmpeg.command import HlsOptions
 from m3u_proxy.ffmpeg.confine import Confinement
+from m3u_proxy.ffmpeg.profiles import profiles
 from m3u_proxy.ffmpeg.run import Kit, Ledger
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.observe.lag import LoopLag
@@ -105,6 +106,7 @@ class Daemon:
         self.binaries = await locate(settings.ffmpeg_path, settings.ffprobe_path)
         self.health.ffmpeg_missing = self.binaries.reason if self.binaries.ffmpeg is None else None
         _tell_ffmpeg(self.binaries)
+        self.hardware = await wiring.hardware(settings, self.binaries)
 
         self.upkeep = Upkeep(settings, self.instance)
         await self.upkeep.look()
@@ -180,6 +182,8 @@ class Daemon:
             check_url=self._check_url,
             request_headers=request_headers,
             metrics=metrics.exposition,
+            hardware=self.hardware,
+            profiles=profiles(self.hardware.encoding, self.hardware.device),
             first_byte=metrics.note_first_byte,
             auth_failures=auth_failures,
             started_at=monotonic(),

@@ -6,6 +6,8 @@ from random import random
 from secrets import token_bytes
 
 from m3u_proxy.events import Bus
+from m3u_proxy.ffmpeg import hardware as hw
+from m3u_proxy.ffmpeg.binary import Binaries
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.pool.accounts import Accounts, LeasedSource
 from m3u_proxy.pool.audience import Audience
@@ -80,6 +82,19 @@ def audience(
     )
     peers = PeerWatch(stuck=settings.viewer_stuck, pause=settings.viewer_pause)
     return Audience(pool, catalog, Bus(), peers, max_viewers=max_viewers, patience=settings.client_timeout)
+
+
+async def hardware(settings: Settings, binaries: Binaries) -> hw.Hardware:
+    """What encodes: as the settings say, and found out where they say nothing."""
+    if settings.hw_accel_available is not None:
+        kind = settings.hw_accel_type if settings.hw_accel_available else "cpu"
+        found = hw.named(kind, settings.hw_accel_device)
+    elif binaries.ffmpeg is not None:
+        found = await hw.detect(binaries.ffmpeg)
+    else:
+        found = hw.Hardware()
+    hw.tell(found)
+    return found
 
 
 class Opener:

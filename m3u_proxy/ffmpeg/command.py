@@ -55,6 +55,8 @@ _RELATIVE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_%.+-][A-Za-z0-9_%.+/-]{0,99}")
 _SYNC_METHODS = {"0": "passthrough", "1": "cfr", "2": "vfr", "-1": "auto"}
 _FPS_MODE_SINCE = (5, 1)
 _HLS_FLAGS = "delete_segments+omit_endlist+temp_file+independent_segments+program_date_time"
+_OPENS_DEVICE = frozenset({"init_hw_device", "vaapi_device", "qsv_device", "hwaccel"})
+_HARDWARE = ("_nvenc", "_vaapi", "_qsv", "_cuvid")
 # Encoders whose forced keyframes are no random-access points unless they are told to make them so.
 _FORCED_IDR = {"libx265": "forced-idr", "nvenc": "forced-idr", "qsv": "forced_idr"}
 
@@ -98,6 +100,20 @@ class HlsOptions:
         if extra is not None:
             shape = replace(shape, keep_extra=_within(int(extra), (self.keep_extra, EXTRA_SEGMENTS)))
         return shape
+
+
+def uses_hardware(rendered: Rendered) -> bool:
+    """Whether a graphics card's driver is loaded, which maps more memory than it uses."""
+    command = rendered.command
+    settings = [
+        *command.preamble,
+        *command.output,
+        *(one for each in command.inputs for one in each.settings),
+    ]
+    return any(
+        one.name in _OPENS_DEVICE or (one.value or "").endswith(_HARDWARE) or "hwupload" in (one.value or "")
+        for one in settings
+    )
 
 
 def _within(value: Number, bounds: tuple[Number, Number]) -> Number:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from m3u_proxy.errors import Unavailable
 from m3u_proxy.ffmpeg.binary import Binaries, FFmpeg
-from m3u_proxy.ffmpeg.command import HlsOptions, Rendered, hls_argv, pipe_argv, render
+from m3u_proxy.ffmpeg.command import HlsOptions, Rendered, hls_argv, pipe_argv, render, uses_hardware
 from m3u_proxy.ffmpeg.hls import HlsOutput, HlsWriter
 from m3u_proxy.ffmpeg.input import Input
 from m3u_proxy.ffmpeg.pipe import PipeSource
@@ -40,6 +40,12 @@ class Transcoder:
             raise Unavailable("ffmpeg unavailable", reason="ffmpeg_missing", retry_after=60.0)
         return self.binaries.ffmpeg
 
+    def _kit_for(self, rendered: Rendered) -> Kit:
+        """Without a limit of memory for the driver of a card."""
+        if not uses_hardware(rendered):
+            return self.kit
+        return replace(self.kit, confinement=replace(self.kit.confinement, address_space=None))
+
     def writer(self, stream: Stream, feed: Feed) -> HlsWriter:
         """The writer of a stream with HLS output."""
         rendered = _render(stream)
@@ -64,7 +70,7 @@ class Transcoder:
             stream.key,
             output,
             feed=feed,
-            kit=self.kit,
+            kit=self._kit_for(rendered),
             claim=partial(claim, self.root, stream.id, instance=self.instance, kind="hls"),
             admit=self.admit,
         )
@@ -82,7 +88,7 @@ class Transcoder:
             return PipeSource(
                 argv,
                 feed=feed,
-                kit=self.kit,
+                kit=self._kit_for(rendered),
                 kind=stream.kind,
                 stream=stream.key.digest,
                 stall=self.stall,

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from m3u_proxy.errors import BadTemplate, Unavailable
 from m3u_proxy.ffmpeg.command import render
-from m3u_proxy.ffmpeg.profiles import DEFAULT_VARIABLES, PROFILES, template_of
+from m3u_proxy.ffmpeg.profiles import DEFAULT_VARIABLES
 from m3u_proxy.model import Origin, Stream, Transcode, plain_id, transcode_id
 from m3u_proxy.web.body import read_model
 from m3u_proxy.web.context import CONTEXT, Context
@@ -56,7 +56,7 @@ def transcoded_stream(context: Context, body: TranscodeRequest) -> Stream:
         raise BadTemplate("resolvers are not available yet")
     if context.health.ffmpeg_missing is not None:
         raise Unavailable("ffmpeg unavailable", reason="ffmpeg_missing", retry_after=60.0)
-    profile, template = _template(body.profile)
+    profile, template = _template(context, body.profile)
     context.check_url("url", body.url)
     if "input_url" in body.profile_variables:
         context.check_url("profile_variables.input_url", body.profile_variables["input_url"])
@@ -88,16 +88,16 @@ def transcoded_stream(context: Context, body: TranscodeRequest) -> Stream:
     return _define(context, body, stream_id, metadata, transcode)
 
 
-def _template(profile: str | None) -> tuple[str, str]:
+def _template(context: Context, profile: str | None) -> tuple[str, str]:
     """Name and template; an inline template has the name ``custom``."""
     wanted = (profile or DEFAULT_PROFILE).strip()
     if wanted.startswith("-"):
         return "custom", wanted
-    template = template_of(wanted)
-    if template is None:
-        names = ", ".join(PROFILES)
+    known = context.profiles.get(wanted)
+    if known is None:
+        names = ", ".join(context.profiles)
         raise BadTemplate(f"Profile '{wanted[:40]}' not found. Available profiles: {names}")
-    return wanted, template
+    return wanted, known.template
 
 
 def _define(
@@ -185,14 +185,18 @@ async def show_timeline(request: web.Request) -> web.Response:
 
 async def list_profiles(request: web.Request) -> web.Response:
     """``GET /transcode/profiles``: the built-in ones."""
+    context = request.app[CONTEXT]
     rows = [
         {"name": one.name, "description": one.description, "parameters": dict(one.parameters)}
-        for one in PROFILES.values()
+        for one in context.profiles.values()
     ]
     return web.json_response(
         {
             "profiles": rows,
-            "hardware_acceleration": {"available": False, "type": "cpu"},
+            "hardware_acceleration": {
+                "available": context.hardware.is_available,
+                "type": context.hardware.type,
+            },
             "default_variables": dict(DEFAULT_VARIABLES),
         }
     )

@@ -9,6 +9,8 @@ from time import monotonic
 
 from aiohttp import web
 
+from m3u_proxy.ffmpeg.hardware import Hardware
+from m3u_proxy.ffmpeg.profiles import Profile, profiles
 from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.hls.segments import SegmentCache
 from m3u_proxy.web.links import Links
@@ -64,6 +66,10 @@ class Context:
     """Exposition for an Accept header: body and content type."""
     first_byte: Callable[[str, bool, float], None]
     """Note a joiner's wait: kind, whether it was warm, seconds."""
+    hardware: Hardware = field(default_factory=Hardware)
+    """What encodes."""
+    profiles: Mapping[str, Profile] = field(default_factory=profiles)
+    """The built-in ones, for that hardware."""
     auth_failures: Counter[str] = field(default_factory=Counter)
     """Requests without the right token, by what was wrong: ``missing`` or ``wrong``."""
     started_at: float = 0.0

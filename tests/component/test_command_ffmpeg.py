@@ -13,7 +13,7 @@ import pytest
 
 from m3u_proxy.ffmpeg.command import HlsOptions, Rendered, hls_argv, pipe_argv, render
 from m3u_proxy.ffmpeg.input import Input
-from m3u_proxy.ffmpeg.profiles import PROFILES
+from m3u_proxy.ffmpeg.profiles import profiles
 from m3u_proxy.ffmpeg.progress import ProgressParser
 from m3u_proxy.ffmpeg.stderr import Tail, classify
 from m3u_proxy.redact import redact
@@ -155,8 +155,8 @@ def test_pipe(ffmpeg: str, source: bytes, tmp_path: Path, template: str, start: 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", sorted(PROFILES))
+@pytest.mark.parametrize("name", sorted(profiles()))
 def test_profiles(ffmpeg: str, source: bytes, tmp_path: Path, name: str) -> None:
-    template = PROFILES[name].template.replace("1920:1080", "192:108").replace("1280:720", "128:72")
+    template = profiles()[name].template.replace("1920:1080", "192:108").replace("1280:720", "128:72")
     one = render(template, {}, input_url="http://p.example/1", output_format="mpegts")
     assert run(ffmpeg, one, source, tmp_path).startswith(b"G")

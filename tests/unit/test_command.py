@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from m3u_proxy.ffmpeg.command import HlsOptions, Rendered, hls_argv, pipe_argv, render
+from m3u_proxy.ffmpeg.command import HlsOptions, Rendered, hls_argv, pipe_argv, render, uses_hardware
 from m3u_proxy.ffmpeg.input import Input
-from m3u_proxy.ffmpeg.profiles import DEFAULT_VARIABLES, PROFILES, template_of
+from m3u_proxy.ffmpeg.profiles import DEFAULT_VARIABLES, Encoding, profiles
 
 URL = "http://p.example/live/u/p/1.ts?token=s3cret"
 SHAPE = HlsOptions(segment_duration=2.0, window=6, keep_extra=2)
@@ -17,6 +17,7 @@ V5, V9, V4 = (5, 1), (9, 0), (4, 4)
 STDIN = Input()
 
 EDITOR = "-fflags +genpts -i {input_url} -c:v libx264 -preset faster -b:v {bitrate|2000k} -c:a aac "
+PROFILES = profiles()
 EDITOR_PRESETS = [
     EDITOR + "-b:a {audio_bitrate|128k} -f mpegts {output_args|pipe:1}",
     EDITOR + "-hls_time 2 -hls_list_size 30 -hls_flags program_date_time -f hls {output_args|index.m3u8}",
@@ -386,8 +387,7 @@ def test_the_presets_of_the_editor_are_accepted(template: str) -> None:
 @pytest.mark.parametrize("name", ["default", "hq", "lowlatency", "720p", "1080p", "hevc", "audio"])
 @pytest.mark.parametrize("output_format", ["mpegts", "mp4", "hls", "matroska"])
 def test_built_in_profiles_render(name: str, output_format: str) -> None:
-    template = template_of(name)
-    assert template is not None
+    template = PROFILES[name].template
     one = rendered(template, output_format=output_format)
     fixed = {"lowlatency": "mpegts"}
     assert one.container == fixed.get(name, output_format)
@@ -407,13 +407,34 @@ def test_built_in_profiles_render(name: str, output_format: str) -> None:
     ],
 )
 def test_built_in_profiles_say_what_they_promise(name: str, arguments: list[str]) -> None:
-    found = list(rendered(template_of(name) or "").arguments)
+    found = list(rendered(PROFILES[name].template).arguments)
     missing = [pair for pair in arguments if pair not in found]
     assert missing == []
 
 
-def test_unknown_profiles_have_no_template() -> None:
-    assert template_of("4k") is None
+HARDWARE: list[tuple[Encoding, str, str, str]] = [
+    ("nvidia", "h264_nvenc", "hevc_nvenc", "-cq"),
+    ("vaapi", "h264_vaapi", "hevc_vaapi", "-qp"),
+    ("qsv", "h264_qsv", "hevc_qsv", "-global_quality"),
+]
+
+
+@pytest.mark.parametrize(("encoding", "h264", "hevc", "quality"), HARDWARE)
+@pytest.mark.parametrize("name", ["default", "hq", "lowlatency", "720p", "1080p", "hevc"])
+def test_built_in_profiles_for_hardware(
+    encoding: Encoding, h264: str, hevc: str, quality: str, name: str
+) -> None:
+    one = rendered(profiles(encoding, "/dev/dri/renderD128")[name].template)
+    assert (hevc if name == "hevc" else h264) in one.arguments
+    assert (quality in one.arguments) == (name == "hq")
+    assert not {"-crf", "libx264", "libx265", "zerolatency"} & set(one.arguments)
+    assert ("-vaapi_device" in one.arguments) == (encoding == "vaapi")
+    assert sum(argument.startswith("-vf") for argument in one.arguments) <= 1
+    assert uses_hardware(one)
+
+
+def test_software_profiles_use_no_hardware() -> None:
+    assert not any(uses_hardware(rendered(one.template)) for one in PROFILES.values())
 
 
 @pytest.mark.parametrize(

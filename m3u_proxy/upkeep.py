@@ -60,6 +60,8 @@ class Upkeep:
         try:
             result = await asyncio.to_thread(recovery.recover, self.root, instance=self._instance)
             self.counts.recovered += result.recovered
+        except OSError as error:  # no such directory, no permission: the next start may have more luck
+            log.warning("%s cannot be recovered: %s", self.root, error.strerror)
         finally:
             self._recovered.set()
 

@@ -53,6 +53,7 @@ def pauses(caplog: pytest.LogCaptureFixture) -> list[object]:
 async def test_a_task_that_crashes_is_logged_counted_and_started_again(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """F70: an exception in a background task."""
     work = Work(clock, crashes=4)
     async with Background() as background:
         background.keep("sweeper", work.run)
@@ -83,6 +84,7 @@ async def test_one_crash_does_not_touch_the_others(clock: Clock) -> None:
 
 
 async def test_three_crashes_within_a_minute_are_a_sign(clock: Clock) -> None:
+    """F70: it keeps crashing."""
     async with Background() as background:
         for number in range(3):
             assert not background.degraded

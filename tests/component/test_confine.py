@@ -150,6 +150,7 @@ asyncio.run(main())
 async def test_kill_9_of_the_parent_kills_the_child(
     any_launcher: str, fake: FakeFFmpeg, tmp_path: Path, moment: str
 ) -> None:
+    """F65: no child survives the daemon."""
     fake.set(ignore_sigterm=True)
     root = Path(__file__).parents[2]
     with subprocess.Popen(

@@ -83,6 +83,7 @@ async def test_progress_has_a_pipe_of_its_own(fake: FakeFFmpeg) -> None:
     "pattern", ["frame= 1\r", "no newline at all ", "\x1b[31m\xff\xfe\x00", "line\n"], ids=ascii
 )
 async def test_a_flood_on_stderr_is_drained_and_delays_nobody(fake: FakeFFmpeg, pattern: str) -> None:
+    """F53: a flood on stderr."""
     size = 20 * MIB
     said = "av_interleaved_write_frame(): No space left on device"
     fake.set(flood_bytes=size, flood_pattern=pattern, lines=[(0.01, said)])
@@ -295,6 +296,7 @@ async def test_kill_now_needs_no_loop(fake: FakeFFmpeg) -> None:
 
 
 async def test_a_hundred_short_lives_leave_nothing(tmp_path: Path) -> None:
+    """F56: spawned and gone."""
     threads = threading.active_count()
     for _ in range(100):
         child = make(["/bin/true"], tmp_path, stdout=True)

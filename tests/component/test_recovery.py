@@ -104,6 +104,7 @@ def names(root: Path) -> set[str]:
 
 
 def test_a_living_owner_is_left_alone_and_a_killed_one_is_recovered(root: Path) -> None:
+    """F65, F73: by the lock alone."""
     with owner(root) as (process, path):
         (path / "segment_0.ts").write_bytes(b"G" * 188)
         before = snapshot(root)
@@ -133,6 +134,7 @@ def test_directories_of_this_run_are_their_owners_business(root: Path) -> None:
 def test_foreign_files_stay_with_their_directory_and_are_named_once(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """F65: a file of foreign name."""
     path = leftover(root)
     (path / "holiday.ts").write_text("foreign")
     with caplog.at_level(logging.WARNING):
@@ -157,6 +159,7 @@ def test_an_unfinished_marker_is_ours(root: Path) -> None:
     [b"null", b"[]", b"{}", b"\xff\xfe", b'{"instance": 7}', b"[" * 4000, b" " * 5000, b'{"instance": "x"'],
 )
 def test_a_marker_that_we_never_wrote_protects_its_directory(root: Path, marker: bytes) -> None:
+    """F73: a forged marker."""
     path = leftover(root)
     (path / MARKER).write_bytes(marker)
     before = snapshot(root)
@@ -165,6 +168,7 @@ def test_a_marker_that_we_never_wrote_protects_its_directory(root: Path, marker:
 
 
 def test_a_marker_with_a_reused_pid_is_judged_by_its_lock_alone(root: Path) -> None:
+    """F73: a reused pid."""
     path = leftover(root)
     marker = json.loads((path / MARKER).read_text())
     (path / MARKER).write_text(json.dumps({**marker, "pid": os.getpid()}))
@@ -173,7 +177,7 @@ def test_a_marker_with_a_reused_pid_is_judged_by_its_lock_alone(root: Path) -> N
 
 @pytest.mark.parametrize("deletions", range(6))
 def test_killed_at_any_deletion_the_next_start_finishes(root: Path, tmp_path: Path, deletions: int) -> None:
-    """Four files and the marker, then the directory: six deletions."""
+    """F65: killed in the middle of recovery. Four files and the marker, then the directory: six deletions."""
     path = leftover(root, files=4)
     plant_canaries(root, tmp_path / "beside", PREFIX)
     canaries = {key: node for key, node in snapshot(tmp_path).items() if not key.startswith(str(path))}
@@ -193,6 +197,7 @@ def test_killed_at_any_deletion_the_next_start_finishes(root: Path, tmp_path: Pa
 
 
 def test_ten_thousand_segments_are_gone_within_three_seconds(root: Path) -> None:
+    """F71: a large directory."""
     path = leftover(root, files=1)
     for number in range(10_000):
         os.close(os.open(path / f"segment_{number}.ts", os.O_CREAT | os.O_WRONLY))

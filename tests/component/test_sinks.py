@@ -176,12 +176,12 @@ class _Plain:
 
 
 PEER = """
-import socket, sys, time
+import signal, socket, sys
 player = socket.create_connection((sys.argv[1], int(sys.argv[2])))
 print("here", flush=True)
 while sys.argv[3] == "reads":
     player.recv(65536)
-time.sleep(60)
+signal.pause()
 """
 
 

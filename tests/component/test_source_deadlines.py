@@ -16,6 +16,7 @@ from m3u_proxy.upstream.source import Limits
 from tests.support.answer import CHUNK
 from tests.support.attempts import at, ending, opened
 from tests.support.origin import Answer, Origin
+from tests.support.stepped import settle
 
 
 @pytest.fixture
@@ -80,12 +81,6 @@ class Clock:
 async def clock(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Clock]:
     with monkeypatch.context() as patch:
         yield Clock(asyncio.get_running_loop(), patch)
-
-
-async def settle() -> None:
-    """Let callbacks that are due run."""
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 only_asyncio = pytest.mark.asyncio(loop_factories=["asyncio"])  # the other loop's clock cannot be pushed

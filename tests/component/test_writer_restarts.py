@@ -29,6 +29,8 @@ from m3u_proxy.model import State, StreamKey
 from m3u_proxy.storage.directories import claim
 from tests.support.children import allow_spawning
 from tests.support.fake_ffmpeg import FakeFFmpeg, alive, until
+from tests.support.player import polls
+from tests.support.stepped import turn
 
 PATIENT = Pace(losses=100, step=0.0, starts=100)
 """For tests that lose one FFmpeg after the other on purpose."""
@@ -184,7 +186,7 @@ class Reader:
         return [seam for _, (_, seam) in sorted(self._known.items())]
 
     async def run(self) -> None:
-        while True:
+        async for _ in polls(0.01):
             async with asyncio.timeout(0.1):
                 await self._writer.ready()
             self._read(self._writer.timeline.render(lambda number, name: f"{number}/{name}"))
@@ -192,7 +194,6 @@ class Reader:
                 if not await asyncio.to_thread(self._opened[-1].read):
                     self.mistakes.append(f"{self._opened[-1].name} is empty")
                 self._opened.pop().close()
-            await asyncio.sleep(0.01)
 
     def _read(self, text: str) -> None:
         number, seam = self._value(text, "MEDIA-SEQUENCE"), self._value(text, "DISCONTINUITY-SEQUENCE")
@@ -246,6 +247,7 @@ async def reading(writer: HlsWriter) -> AsyncIterator[Reader]:
 
 
 async def test_killed_ten_times_in_a_row_a_player_sees_ten_seams_and_nothing_else(fake: FakeFFmpeg) -> None:
+    """F49: SIGKILL, ten times."""
     async with bench(fake) as it:
         await it.writer.ready()
         async with reading(it.writer) as reader:
@@ -299,6 +301,7 @@ async def test_a_lost_ffmpeg_is_replaced_under_its_player(
 
 
 async def test_bad_arguments_are_tried_three_times_and_then_told(fake: FakeFFmpeg) -> None:
+    """F47: exits at once."""
     fake.set(exit_after=0.3, exit_code=1, segments=0, lines=[(0.0, f"Unrecognized option 'q' {SECRET}")])
     async with bench(fake, Pace(step=0.1)) as it:
         waiting = asyncio.create_task(it.writer.ready())
@@ -317,6 +320,7 @@ async def test_bad_arguments_are_tried_three_times_and_then_told(fake: FakeFFmpe
 
 
 async def test_one_that_dies_again_and_again_is_paced_and_its_playlist_stays(fake: FakeFFmpeg) -> None:
+    """F52: dies again and again."""
     fake.set(exit_after=0.2, exit_code=1, segment_every=0.03)
     async with bench(fake, Pace(losses=100, step=0.0, starts=3, per=60.0)) as it:
         await it.writer.ready()
@@ -332,6 +336,7 @@ async def test_one_that_dies_again_and_again_is_paced_and_its_playlist_stays(fak
 
 
 async def test_a_deaf_ffmpeg_is_killed_before_its_directory_goes_and_another_begins(fake: FakeFFmpeg) -> None:
+    """F51: ignores SIGTERM while it floods."""
     fake.set(segment_every=0.03, freeze_after=2, ignore_sigterm=True, stdin="ignore", flood_bytes=1 << 22)
     async with bench(fake, stall=0.5, term_kill=0.3) as it:
         await it.writer.ready()
@@ -341,7 +346,7 @@ async def test_a_deaf_ffmpeg_is_killed_before_its_directory_goes_and_another_beg
         while directory.exists() or len(fake.runs()) < 2:
             assert directory.exists() or not alive(pid)
             assert len(fake.runs()) < 2 or not alive(pid)
-            await asyncio.sleep(0)
+            await turn()
         await it.grown()
 
 
@@ -438,6 +443,7 @@ async def test_a_first_start_that_the_system_refuses_is_told_at_once(fake: FakeF
 async def test_one_that_is_too_slow_is_spoken_of(
     fake: FakeFFmpeg, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """F55: speed below 1x."""
     monkeypatch.setattr(health, "SPEED_SPAN", 0.3)
     fake.set(segment_every=0.03, stdin="ignore", progress_every=1.0)
     async with bench(fake) as it:

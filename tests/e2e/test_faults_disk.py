@@ -16,6 +16,7 @@ import pytest
 from tests.support.daemon import Daemon, descendants
 from tests.support.inv import answers, ask, control, eventually, rig
 from tests.support.origin import Answer, Origin
+from tests.support.player import polls
 from tests.support.trees import remount, tmpfs
 
 COPY = "-i {input_url} -c copy -f hls index.m3u8"
@@ -72,9 +73,8 @@ async def watchful(daemon: Daemon, endpoint: str) -> AsyncIterator[list[str]]:
                 mistakes.append(f"segment of {len(body)} bytes")
 
     async def watch() -> None:
-        while True:
+        async for _ in polls(0.1):
             await look()
-            await asyncio.sleep(0.1)
 
     watching = asyncio.create_task(watch())
     try:
@@ -91,6 +91,7 @@ async def watchful(daemon: Daemon, endpoint: str) -> AsyncIterator[list[str]]:
 @pytest.mark.needs("tmpfs")
 @pytest.mark.timeout(90)
 async def test_a_disk_that_fills_up_costs_the_stream_and_comes_back(tmp_path: Path, origin: Origin) -> None:
+    """F75: full while running."""
     with tmpfs(tmp_path / "hls", size="80m") as root:
         async with rig(tmp_path, origin) as daemon, control(daemon, origin):
             endpoint = await transcode(daemon, origin.url("/live.ts"))
@@ -124,6 +125,7 @@ async def test_a_disk_that_fills_up_costs_the_stream_and_comes_back(tmp_path: Pa
 @pytest.mark.may_block
 @pytest.mark.needs("tmpfs")
 async def test_nobody_joins_on_a_full_disk(tmp_path: Path, origin: Origin) -> None:
+    """F76: full at the join."""
     with tmpfs(tmp_path / "hls", size="80m") as root:
         async with rig(tmp_path, origin, kept=[BALLAST]) as daemon, control(daemon, origin):
             fill_bytes(root)
@@ -149,6 +151,7 @@ async def test_nobody_joins_on_a_full_disk(tmp_path: Path, origin: Origin) -> No
 
 @pytest.mark.may_block
 async def test_a_directory_that_is_deleted_is_replaced(tmp_path: Path, origin: Origin) -> None:
+    """F78: the directory is deleted."""
     async with rig(tmp_path, origin) as daemon, control(daemon, origin):
         endpoint = await transcode(daemon, origin.url("/live.ts"))
         await answers(daemon, endpoint, 200, 15.0)
@@ -166,6 +169,7 @@ async def test_a_directory_that_is_deleted_is_replaced(tmp_path: Path, origin: O
 @pytest.mark.may_block
 @pytest.mark.needs("tmpfs")
 async def test_a_disk_that_turns_read_only(tmp_path: Path, origin: Origin) -> None:
+    """F78: the file system turns read-only."""
     kept: list[str] = []
     with tmpfs(tmp_path / "hls", size="80m") as root:
         async with rig(tmp_path, origin, kept=kept) as daemon, control(daemon, origin):
@@ -208,6 +212,7 @@ async def nothing_in(root: Path) -> bool:
 
 
 async def test_a_source_alone_needs_no_disk(tmp_path: Path, origin: Origin) -> None:
+    """F78: the parent is missing."""
     origin.on("/other.ts", Answer(ts=True))
     async with rig(tmp_path, origin) as daemon:
         shutil.rmtree(daemon.segments)

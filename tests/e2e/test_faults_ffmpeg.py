@@ -20,6 +20,7 @@ from tests.support.inv import Reply, answers, ask, control, eventually, labelled
 from tests.support.media import probe
 from tests.support.origin import Answer, Origin
 from tests.support.player import HlsViewer
+from tests.support.stepped import turn
 
 COPY = "-i {input_url} -c copy -f hls index.m3u8"
 PIPE = "-i {input_url} -c copy -f mpegts {output_args}"
@@ -52,6 +53,7 @@ def sequence(text: str) -> int:
 async def test_without_ffmpeg_only_transcoding_is_off(
     tmp_path: Path, origin: Origin, fake: FakeFFmpeg, kind: str
 ) -> None:
+    """F46: missing or not executable."""
     path = fake.path
     if kind == "missing":
         path = tmp_path / "nothing"
@@ -78,6 +80,7 @@ WRITE_ERRORS = {
 async def test_a_write_error_fails_its_stream_at_once_and_no_other(
     tmp_path: Path, origin: Origin, fake: FakeFFmpeg
 ) -> None:
+    """F53, F75: the words of a failing disk."""
     environ = {"FFMPEG_PATH": str(fake.path), "TERM_KILL": "0.5", "CLIENT_TIMEOUT": "30"}
     async with rig(tmp_path, origin, **environ) as daemon, control(daemon, origin):
         other = await transcode(daemon, origin, number=99)
@@ -110,6 +113,7 @@ async def test_a_write_error_fails_its_stream_at_once_and_no_other(
 
 
 async def test_misleading_words_change_nothing(tmp_path: Path, origin: Origin, fake: FakeFFmpeg) -> None:
+    """F57: words about the input on a healthy stream."""
     lines = [
         "[http @ 0x5581] HTTP error 404 Not Found",
         "pipe:0: Input/output error",
@@ -145,6 +149,7 @@ async def test_misleading_words_change_nothing(tmp_path: Path, origin: Origin, f
 async def test_a_flood_of_words_costs_nothing_and_hides_nothing(
     tmp_path: Path, origin: Origin, fake: FakeFFmpeg, pattern: str, size: int
 ) -> None:
+    """F53: 100 MB/s, a line without end, and a write error within."""
     line = "\nav_interleaved_write_frame(): No space left on device"
     fake.set(flood_bytes=size, flood_pattern=pattern, flood_rate=100e6, lines=[(1.5, line)])
     async with rig(tmp_path, origin, FFMPEG_PATH=str(fake.path)) as daemon, control(daemon, origin):
@@ -167,6 +172,7 @@ async def test_a_flood_of_words_costs_nothing_and_hides_nothing(
 async def test_bad_arguments_are_tried_three_times_and_told(
     tmp_path: Path, origin: Origin, fake: FakeFFmpeg
 ) -> None:
+    """F47: exits at once."""
     secret = "http://user:hunter2@provider.example/live/user/hunter2/1.ts"
     fake.set(exit_after=0.0, exit_code=1, segments=0, lines=[(0.0, f"Unrecognized option 'q' {secret}")])
     async with rig(tmp_path, origin, FFMPEG_PATH=str(fake.path)) as daemon:
@@ -217,7 +223,7 @@ async def first_new(daemon: Daemon, endpoint: str, before: int, within: float) -
 
 
 async def test_a_killed_ffmpeg_is_replaced_within_three_seconds(tmp_path: Path, origin: Origin) -> None:
-    """A copy of a channel with a keyframe every 2 s, in segments of 2 s."""
+    """F49: SIGKILL. A copy of a channel with a keyframe every 2 s, in segments of 2 s."""
     async with rig(tmp_path, origin, HLS_SEGMENT_DURATION="2", CLIENT_TIMEOUT="30") as daemon:
         endpoint = await transcode(daemon, origin)
         await answers(daemon, endpoint, 200, 15.0)
@@ -247,6 +253,7 @@ async def test_a_killed_ffmpeg_is_replaced_within_three_seconds(tmp_path: Path, 
 async def test_an_end_is_a_failure_and_another_ffmpeg_goes_on(
     tmp_path: Path, origin: Origin, fake: FakeFFmpeg
 ) -> None:
+    """F48: exits with 0 on a live source."""
     fake.set(exit_after=1.0, exit_code=0, endlist=True)
     async with rig(tmp_path, origin, FFMPEG_PATH=str(fake.path), CLIENT_TIMEOUT="30") as daemon:
         endpoint = await transcode(daemon, origin)
@@ -263,6 +270,7 @@ async def test_an_end_is_a_failure_and_another_ffmpeg_goes_on(
 async def test_an_ffmpeg_that_dies_again_and_again_is_paced(
     tmp_path: Path, origin: Origin, fake: FakeFFmpeg
 ) -> None:
+    """F52: dies every second."""
     fake.set(exit_after=1.0, exit_code=1)
     async with rig(tmp_path, origin, FFMPEG_PATH=str(fake.path)) as daemon:
         endpoint = await transcode(daemon, origin)
@@ -279,6 +287,7 @@ async def test_an_ffmpeg_that_dies_again_and_again_is_paced(
 async def test_a_deaf_ffmpeg_is_killed_and_then_its_directory_goes(
     tmp_path: Path, origin: Origin, fake: FakeFFmpeg
 ) -> None:
+    """F51: ignores SIGTERM."""
     fake.set(ignore_sigterm=True, stdin="ignore", grandchildren=2, deaf_grandchildren=True)
     async with rig(tmp_path, origin, FFMPEG_PATH=str(fake.path)) as daemon:
         endpoint = await transcode(daemon, origin)
@@ -290,7 +299,7 @@ async def test_a_deaf_ffmpeg_is_killed_and_then_its_directory_goes(
         while not deleting.done():
             there, lives = directory.exists(), alive(run["pid"])
             assert there or not lives
-            await asyncio.sleep(0)
+            await turn()
         assert (await deleting).status == 200
         assert time.monotonic() - began < 4.0
         assert not directory.exists()
@@ -298,6 +307,7 @@ async def test_a_deaf_ffmpeg_is_killed_and_then_its_directory_goes(
 
 
 async def test_a_hung_writer_is_noticed_and_replaced_under_its_player(tmp_path: Path, sample: bytes) -> None:
+    """F50: SIGSTOP."""
     async with Origin(ts=sample, rate=8e6) as origin:
         origin.on("/live.ts", Answer(ts=True))
         async with rig(tmp_path, origin, SEG_STALL="3", CLIENT_TIMEOUT="60") as daemon:
@@ -316,6 +326,7 @@ async def test_a_hung_writer_is_noticed_and_replaced_under_its_player(tmp_path: 
 
 
 async def test_a_hung_pipe_is_replaced_under_its_viewer(tmp_path: Path, origin: Origin) -> None:
+    """F50: SIGSTOP, without a directory."""
     async with rig(tmp_path, origin, TERM_KILL="0.5", SEG_STALL="3") as daemon:
         endpoint = await transcode(daemon, origin, PIPE)
         async with daemon.http.get(endpoint) as body:
@@ -330,6 +341,7 @@ async def test_a_hung_pipe_is_replaced_under_its_viewer(tmp_path: Path, origin: 
 async def test_memory_without_end_costs_only_its_owner(
     tmp_path: Path, origin: Origin, fake: FakeFFmpeg
 ) -> None:
+    """F59: its memory balloons."""
     async with rig(tmp_path, origin, FFMPEG_PATH=str(fake.path)) as daemon, control(daemon, origin):
         resource.prlimit(daemon.pid, resource.RLIMIT_AS, (1 << 30, 1 << 30))
         fake.set(eat_bytes=2 << 30)
@@ -343,6 +355,7 @@ async def test_memory_without_end_costs_only_its_owner(
 
 @pytest.mark.timeout(90)
 async def test_hundreds_of_short_lives_leave_no_trace(tmp_path: Path, origin: Origin) -> None:
+    """F56: spawned and gone, again and again."""
     script = tmp_path / "ffmpeg"
     script.write_text('#!/bin/sh\ncase "$*" in *-version*) echo "ffmpeg version 5.1";; esac\n')
     script.chmod(0o755)

@@ -18,8 +18,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import Daemon, descendants
+from tests.support.fake_ffmpeg import until
 from tests.support.inv import GRACE, control, eventually, labelled, resident, rig
 from tests.support.origin import Answer, Origin
+from tests.support.stepped import turn
 from tests.support.tsverify import slices_of, verify
 
 MIB = 1 << 20
@@ -57,14 +59,18 @@ def dial(daemon: Daemon, path: str, *, host: str = "127.0.0.1", window: int = 40
 async def read(player: socket.socket, size: int, rate: float | None = None) -> bytes:
     """``size`` bytes, at ``rate`` bytes per second; at full speed without."""
     loop, data, began = asyncio.get_running_loop(), bytearray(), time.monotonic()
+
+    def due() -> int:
+        return size if rate is None else int((time.monotonic() - began) * rate)
+
+    def is_due() -> bool:
+        return due() > len(data)
+
     while len(data) < size:
-        due = size if rate is None else int((time.monotonic() - began) * rate)
-        if due > len(data):
-            piece = await asyncio.wait_for(loop.sock_recv(player, min(1 << 16, due - len(data))), 20.0)
-            assert piece, "the body ended"
-            data += piece
-        else:
-            await asyncio.sleep(0.01)
+        await until(is_due)
+        piece = await asyncio.wait_for(loop.sock_recv(player, min(1 << 16, due() - len(data))), 20.0)
+        assert piece, "the body ended"
+        data += piece
     return bytes(data)
 
 
@@ -136,6 +142,7 @@ def cut_cable() -> None:
 @pytest.mark.needs("root", "netns")
 @pytest.mark.timeout(90)
 async def test_a_dead_viewer_goes_and_a_paused_one_stays(tmp_path: Path, fast: Origin, sample: bytes) -> None:
+    """F87: a zero window for ever, of a dead peer and of a living one."""
     environ = {
         "HOST": "0.0.0.0",
         "ALLOW_LOOPBACK_TARGETS": "true",
@@ -171,6 +178,7 @@ async def test_a_dead_viewer_goes_and_a_paused_one_stays(tmp_path: Path, fast: O
 async def test_a_slow_viewer_jumps_and_costs_nobody_anything(
     tmp_path: Path, fast: Origin, sample: bytes
 ) -> None:
+    """F88: half the bitrate."""
     environ = {"RELAY_BUFFER_SIZE": str(2 * MIB), "CHANGE_BUFFER_CHUNKS": "8"}
     async with rig(tmp_path, fast, **environ) as daemon, control(daemon, fast):
         with dial(daemon, await create(daemon, fast), window=1 << 16) as player:
@@ -186,6 +194,7 @@ async def test_a_slow_viewer_jumps_and_costs_nobody_anything(
 
 @pytest.mark.timeout(90)
 async def test_a_hundred_paused_viewers_are_cheap(tmp_path: Path, fast: Origin) -> None:
+    """F87: what many of them cost."""
     async with (
         rig(tmp_path, fast, RELAY_BUFFER_SIZE=str(4 * MIB)) as daemon,
         control(daemon, fast) as capture,
@@ -215,6 +224,7 @@ async def test_a_hundred_paused_viewers_are_cheap(tmp_path: Path, fast: Origin) 
 
 
 async def test_three_hundred_viewers_vanish_at_once(tmp_path: Path, origin: Origin) -> None:
+    """F89: reset, all at once."""
     async with rig(tmp_path, origin) as daemon, control(daemon, origin):
         path = await create(daemon, origin)
         with ExitStack() as stack:
@@ -230,6 +240,7 @@ async def test_three_hundred_viewers_vanish_at_once(tmp_path: Path, origin: Orig
 
 
 async def test_probes_leave_no_ghost(tmp_path: Path, origin: Origin) -> None:
+    """F94: HEAD, a range, open and close."""
     async with rig(tmp_path, origin) as daemon:
         path = await create(daemon, origin)
         profile = "-i {input_url} -c copy -f hls index.m3u8"
@@ -255,6 +266,7 @@ async def test_probes_leave_no_ghost(tmp_path: Path, origin: Origin) -> None:
 
 @pytest.mark.timeout(90)
 async def test_out_of_descriptors(tmp_path: Path, origin: Origin) -> None:
+    """F80: EMFILE on accept."""
     async with rig(tmp_path, origin) as daemon, control(daemon, origin) as capture:
         path = await create(daemon, origin)
         limits = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
@@ -265,7 +277,7 @@ async def test_out_of_descriptors(tmp_path: Path, origin: Origin) -> None:
                 player = stack.enter_context(socket.socket())
                 player.setblocking(False)
                 player.connect_ex(("127.0.0.1", daemon.port))
-                await asyncio.sleep(0)
+                await turn()
             seen = len(capture)
             began = time.monotonic()
 

@@ -120,6 +120,7 @@ async def test_a_segment_needs_its_own_token(daemon: Daemon, origin: Origin) -> 
 
 
 async def test_a_writer_nobody_watches_leaves_nothing(tmp_path: Path, origin: Origin) -> None:
+    """F98: a viewer that stops without a word."""
     async with Daemon(tmp_path, SHARED_STREAM_GRACE="0.5", CLIENT_TIMEOUT="1") as daemon:
         endpoint = await transcode(daemon, origin.url("/live.ts"), COPY)
         async with daemon.http.get(endpoint) as response:

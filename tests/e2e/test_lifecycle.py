@@ -33,6 +33,7 @@ async def play_both(daemon: Daemon, origin: Origin) -> tuple[aiohttp.ClientRespo
 
 
 async def test_sigterm_leaves_nothing(tmp_path: Path, origin: Origin) -> None:
+    """F62: SIGTERM with viewers."""
     async with Daemon(tmp_path) as daemon:
         body, children = await play_both(daemon, origin)
         loop = asyncio.get_running_loop()
@@ -48,6 +49,7 @@ async def test_sigterm_leaves_nothing(tmp_path: Path, origin: Origin) -> None:
 
 
 async def test_readers_that_stand_still_do_not_hold_the_end(tmp_path: Path, origin: Origin) -> None:
+    """F62: SIGTERM with viewers that take nothing."""
     async with Daemon(tmp_path, DRAIN="2") as daemon:
         endpoint = (await daemon.post("/transcode", url=origin.url("/live.ts"), profile=COPY))[
             "stream_endpoint"
@@ -69,6 +71,7 @@ async def test_readers_that_stand_still_do_not_hold_the_end(tmp_path: Path, orig
 
 
 async def test_an_idle_daemon_stops_within_a_second(tmp_path: Path) -> None:
+    """F61: SIGTERM, idle."""
     async with Daemon(tmp_path) as daemon:
         began = asyncio.get_running_loop().time()
         daemon.process.send_signal(signal.SIGTERM)
@@ -77,6 +80,7 @@ async def test_an_idle_daemon_stops_within_a_second(tmp_path: Path) -> None:
 
 
 async def test_sigkill_leaves_no_ffmpeg_and_the_next_start_cleans_up(tmp_path: Path, origin: Origin) -> None:
+    """F65: SIGKILL to the daemon."""
     async with Daemon(tmp_path) as daemon:
         body, children = await play_both(daemon, origin)
         (left,) = daemon.segments.iterdir()
@@ -141,6 +145,7 @@ async def test_a_taken_port_is_named(daemon: Daemon, tmp_path: Path) -> None:
 
 
 async def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """F78: no place for segments at the start."""
     code, output = await run(tmp_path, PORT="0", HLS_TEMP_DIR="/proc/hls")
     assert code == 1
     assert "/proc/hls" in output

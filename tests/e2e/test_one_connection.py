@@ -30,6 +30,7 @@ def peak(origin: Origin) -> int:
 
 
 async def test_zapping_through_an_account_with_one_connection(tmp_path: Path, origin: Origin) -> None:
+    """F91: a channel that nobody watches gives up its slot."""
     for number in range(12):
         origin.on(f"/live/u/p/{number}.ts", Answer(ts=True))
     async with Daemon(tmp_path, ACCOUNT_LIMITS="127.0.0.1=1") as daemon:

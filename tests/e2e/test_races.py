@@ -21,6 +21,7 @@ JOINERS = 20
 
 
 async def test_three_hundred_join_a_cold_transcoded_stream(tmp_path: Path, origin: Origin) -> None:
+    """F90: a herd on a cold channel."""
     async with rig(tmp_path, origin, CLIENT_TIMEOUT="30") as daemon:
         endpoint = (await daemon.post("/transcode", url=origin.url("/live.ts"), profile=COPY))[
             "stream_endpoint"
@@ -59,6 +60,7 @@ async def join(daemon: Daemon, endpoint: str) -> tuple[int, float]:
 
 
 async def test_a_stream_is_deleted_while_twenty_join(tmp_path: Path, origin: Origin) -> None:
+    """F99: DELETE during joins."""
     (tmp_path / "bin").mkdir()
     fake = FakeFFmpeg(tmp_path / "bin", segment_every=0.05)
     async with rig(tmp_path, origin, FFMPEG_PATH=str(fake.path)) as daemon:
@@ -95,6 +97,7 @@ async def test_a_stream_is_deleted_while_twenty_join(tmp_path: Path, origin: Ori
 async def test_one_of_two_streams_of_a_source_is_deleted_while_twenty_join(
     tmp_path: Path, origin: Origin
 ) -> None:
+    """F99: the source is shared."""
     (tmp_path / "bin").mkdir()
     fake = FakeFFmpeg(tmp_path / "bin", segment_every=0.05)
     async with rig(tmp_path, origin, FFMPEG_PATH=str(fake.path), CLIENT_TIMEOUT="30") as daemon:
@@ -117,6 +120,7 @@ async def test_one_of_two_streams_of_a_source_is_deleted_while_twenty_join(
 
 
 async def test_the_same_address_is_the_same_stream(tmp_path: Path, origin: Origin) -> None:
+    """F100: created at once, with and without a profile."""
     async with rig(tmp_path, origin) as daemon:
         url = origin.url("/live.ts")
         plain = [daemon.post("/streams", url=url, metadata={"n": str(n)}) for n in range(20)]

@@ -5,10 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
 
 import aiohttp
+
+
+async def polls(every: float) -> AsyncIterator[None]:
+    """The moments at which a player that polls asks again, for ever."""
+    while True:
+        yield
+        await asyncio.sleep(every)
 
 
 async def read_some(http: aiohttp.ClientSession, path: str, size: int, within: float = 20.0) -> bytes:

@@ -83,6 +83,7 @@ def test_the_wait_has_a_longest() -> None:
 
 @given(st.lists(st.floats(0, 90), max_size=40))
 def test_starts_in_a_minute_are_bounded_whatever_happens(lives: Sequence[float]) -> None:
+    """F52: the pace."""
     life = Life(Pace(losses=4, within=1.0))
     for after in lives:
         if life.lose(after) is None:
@@ -108,6 +109,7 @@ def complaints(
 
 
 def test_a_slow_ffmpeg_is_complained_about_at_most_once_a_minute() -> None:
+    """F55: speed below 1x."""
     found = complaints(0.5)
     assert found[0] == SPEED_SPAN
     assert all(later - one >= SPEED_PAUSE for one, later in pairwise(found))

@@ -72,6 +72,7 @@ def test_write_errors_of_ours_are_fatal(line: str, pattern: str) -> None:
     ],
 )
 def test_words_about_the_input_are_only_noted(line: str, pattern: str) -> None:
+    """F57: misleading text."""
     assert classify(line) == Diagnosis("input", pattern)
 
 
@@ -185,6 +186,7 @@ def test_a_flood_costs_its_harmless_lines_only() -> None:
 
 @given(st.integers(0, 3000), st.integers(1, 70000))
 def test_an_error_is_seen_wherever_it_stands_in_a_flood(position: int, step: int) -> None:
+    """F53: a write error in a flood."""
     tail = Tail(same)
     noise = [b"[mpegts @ 0x55d0] something is odd with packet %d" % number for number in range(3001)]
     noise[position] = b"[hls @ 0x55d0] Failed to open file 'segment_1.ts'"

@@ -178,6 +178,7 @@ class Daemon:
             audience=self.audience,
             segments=segments,
             links=Links(settings.root_path),
+            checkup=wiring.checkup(self.audience.pool, self.binaries, self.kit),
             health=self.health,
             check_url=self._check_url,
             request_headers=request_headers,

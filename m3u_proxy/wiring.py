@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import random
 from secrets import token_bytes
 
 from m3u_proxy.events import Bus
 from m3u_proxy.ffmpeg import hardware as hw
 from m3u_proxy.ffmpeg.binary import Binaries
+from m3u_proxy.ffmpeg.probe import probe
+from m3u_proxy.ffmpeg.run import Kit
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.pool.accounts import Accounts, LeasedSource
 from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.catalog import Catalog
+from m3u_proxy.pool.checkup import Checkup
 from m3u_proxy.pool.live.outlet import PeerWatch
 from m3u_proxy.pool.live.relay import RelayLimits
 from m3u_proxy.pool.loopback import Grants
@@ -30,6 +34,8 @@ from m3u_proxy.upstream.pacing import Pacer
 from m3u_proxy.upstream.resolver import FailoverResolver
 from m3u_proxy.upstream.source import HttpSource, Limits
 
+PROBE = 12.0
+"""Seconds that ffprobe may read a source."""
 QUEUE_UNIT = 32 * 1024
 """Bytes that one of CHANGE_BUFFER_CHUNKS stands for."""
 QUEUE = 1024 * 1024
@@ -82,6 +88,13 @@ def audience(
     )
     peers = PeerWatch(stuck=settings.viewer_stuck, pause=settings.viewer_pause)
     return Audience(pool, catalog, Bus(), peers, max_viewers=max_viewers, patience=settings.client_timeout)
+
+
+def checkup(pool: Pool, binaries: Binaries, kit: Kit) -> Checkup:
+    """Who finds out whether a source can be played."""
+    ffprobe = binaries.ffprobe
+    look = partial(probe, ffprobe, kit, patience=PROBE) if ffprobe else None
+    return Checkup(pool, pool.parts.accounts, look)
 
 
 async def hardware(settings: Settings, binaries: Binaries) -> hw.Hardware:

@@ -23,6 +23,15 @@ LASTING_WAIT = 1.5
 """Seconds that are waited where only connections are held which do not end by themselves."""
 
 
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Connections of one account: the host, how many are in use, and how many it allows; ``None`` is any."""
+
+    host: str = ""
+    held: int = 0
+    limit: int | None = None
+
+
 class Accounts:
     """All slots of the program. ``limits`` are the connections per account, by ``host`` or ``host:port``.
 
@@ -45,13 +54,21 @@ class Accounts:
         whole = account_of(url)
         return whole if whole.label in self._limits else account_of(url, with_port=False)
 
+    def allowance(self, url: str) -> Allowance:
+        """What the account of ``url`` may have and has."""
+        account = self.account(url)
+        book = self._books.get(account)
+        return Allowance(account.label, book.held if book else 0, self._limit(account))
+
+    def _limit(self, account: Account) -> int | None:
+        return self._limits.get(account.label) or self._limits.get(account.label.strip("[]"))
+
     def slot(self, url: str, *, lasting: bool) -> Slot:
         """A slot to be acquired. ``lasting`` is a live stream or a file; all else ends by itself soon."""
         account = self.account(url)
         book = self._books.get(account)
         if book is None:
-            limit = self._limits.get(account.label) or self._limits.get(account.label.strip("[]"))
-            book = self._books[account] = _Book(account, limit)
+            book = self._books[account] = _Book(account, self._limit(account))
         return Slot(book, lambda: self.on_need(account), is_lasting=lasting)
 
     def is_wanted(self, account: str) -> bool:

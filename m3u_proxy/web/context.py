@@ -12,6 +12,7 @@ from aiohttp import web
 from m3u_proxy.ffmpeg.hardware import Hardware
 from m3u_proxy.ffmpeg.profiles import Profile, profiles
 from m3u_proxy.pool.audience import Audience
+from m3u_proxy.pool.checkup import Checkup
 from m3u_proxy.pool.hls.segments import SegmentCache
 from m3u_proxy.web.links import Links
 
@@ -57,6 +58,7 @@ class Context:
     audience: Audience
     segments: SegmentCache
     links: Links
+    checkup: Checkup
     health: Health
     check_url: Callable[[str, str], str]
     """Judge a URL given by an editor: field name and URL; the URL, or ``InvalidField``."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from m3u_proxy.web import api, ops, play, playlists, segments
+from m3u_proxy.web import api, check, ops, play, playlists, segments
 from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.middleware import MEDIA, Handler, answer, authorize
 
@@ -37,6 +37,7 @@ ROUTES = (
     Route("POST", "/streams/{id}/failover", api.fail_over),
     Route("GET", "/streams/{id}/timeline", api.show_timeline),
     Route("POST", "/transcode", api.create_transcode),
+    Route("POST", "/check", check.check),
     Route("GET", "/transcode/profiles", api.list_profiles),
     Route("GET", "/stream/{id}", play.stream, open=True, media=True),
     Route("GET", "/hls/{id}/playlist.m3u8", playlists.playlist, open=True, media=True),

@@ -123,6 +123,16 @@ class StreamRequest(BaseModel):
     strict_live_ts: Annotated[bool, BeforeValidator(_null_is_false)] = False
 
 
+class CheckRequest(BaseModel):
+    """Body of ``POST /check``: a source, and how it is asked."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    url: Text
+    user_agent: HeaderText | None = None
+    headers: Annotated[dict[str, str], BeforeValidator(_headers)] = {}
+
+
 class TranscodeRequest(StreamRequest):
     """Body of ``POST /transcode``."""
 

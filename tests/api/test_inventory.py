@@ -18,9 +18,7 @@ from tests.support.contract import PREFIX, PROTECTED, PUBLIC, both_forms
 def test_every_route_is_public_or_protected() -> None:
     config = WebConfig(PREFIX, "token", "agent", 1.0, 1024, 1.0, "0")
     nothing = cast("Any", None)
-    app = application(
-        Context(config, nothing, nothing, nothing, Health(), nothing, nothing, nothing, nothing)
-    )
+    app = application(Context(config, nothing, nothing, nothing, nothing, Health(), *[nothing] * 4))
     found = set()
     for route in app.router.routes():
         assert route.resource is not None

@@ -11,6 +11,7 @@ PROTECTED = {
     ("POST", "/streams/{id}/failover"),
     ("GET", "/streams/{id}/timeline"),
     ("POST", "/transcode"),
+    ("POST", "/check"),
     ("GET", "/transcode/profiles"),
 }
 PUBLIC = {

@@ -25,6 +25,8 @@ class Record:
     idle_since: float | None
     """Monotonic time since which nobody watches; ``None`` while somebody does."""
     last_access: datetime
+    defined_at: float
+    """Monotonic time at which it was made."""
     renewal: Stream | None = None
     """A newer definition that waits until nobody watches."""
     opened: bool = False
@@ -82,7 +84,7 @@ class Catalog:
             return known, False
         if known is None:
             self._make_room()
-        record = Record(stream, now, stream.created_at)
+        record = Record(stream, now, stream.created_at, now)
         if known is not None:
             record.bytes_served = known.bytes_served
             record.segments_served = known.segments_served

@@ -39,11 +39,12 @@ class Herald:
             stream_type="transcoded" if stream.transcode else "direct",
         )
 
-    def stopped(self, record: Record, reason: str) -> None:
-        """A run is over; only the first word about that counts."""
+    def stopped(self, record: Record, reason: str, **more: object) -> None:
+        """A run is over; only the first word about that counts. ``more`` is told with it."""
         if record.running:
             record.running = False
-            self._emit(EventType.STREAM_STOPPED, record, reason=reason, bytes_served=record.bytes_served)
+            served = record.bytes_served
+            self._emit(EventType.STREAM_STOPPED, record, reason=reason, bytes_served=served, **more)
 
     def connected(self, record: Record, client: Client) -> None:
         """A viewer has come."""

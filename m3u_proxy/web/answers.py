@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from time import monotonic
 from typing import TypeVar
 
@@ -61,7 +62,10 @@ def way_out(context: Context, request: web.Request, viewer: Viewer) -> Iterator[
         outlet.end(reason)
         transport.abort()
 
-    outlet.on_dead = transport.abort
+    def sent() -> None:
+        viewer.last_access = datetime.now(UTC)
+
+    outlet.on_dead, outlet.on_sent = transport.abort, sent
     context.audience.peers.add(outlet)
     try:
         with viewer.cut_by(cut):
@@ -85,6 +89,7 @@ async def send(
             await response.write(data)
             await response.write_eof()
     viewer.base_bytes += len(data)
+    viewer.last_access = datetime.now(UTC)
     viewer.segments += 1
 
 
@@ -108,6 +113,7 @@ async def send_pieces(
                 async for piece in pieces:
                     await response.write(piece)
                     viewer.base_bytes += len(piece)
+                    viewer.last_access = datetime.now(UTC)
                     missing -= len(piece)
                 if missing > 0:
                     raise UpstreamError("short", "The body ended before its announced end")

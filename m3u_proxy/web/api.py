@@ -22,6 +22,7 @@ from m3u_proxy.web.schema import (
     moment_json,
     stream_json,
 )
+from m3u_proxy.web.statistics import streams_shown
 
 DEFAULT_PROFILE = "default"
 DEFAULT_OUTPUT = "mpegts"
@@ -132,8 +133,7 @@ def _define(
 
 async def list_streams(request: web.Request) -> web.Response:
     """``GET /streams``: what is watched, or was a moment ago."""
-    audience = request.app[CONTEXT].audience
-    rows = [stream_json(audience.describe(record)) for record in audience.catalog.listed()]
+    rows = streams_shown(request.app[CONTEXT])
     return web.json_response({"streams": rows, "total": len(rows)})
 
 

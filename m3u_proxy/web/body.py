@@ -1,4 +1,4 @@
-"""Reading a JSON body that anybody may have sent."""
+"""Reading a JSON body or a query that anybody may have sent."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _PARSED = web.RequestKey("parsed", object)
 
 
 class BadBody(Exception):
-    """A body that does not say what was asked for; ``errors`` is the ``detail`` of the answer."""
+    """A body or query that does not say what was asked for; ``errors`` is the ``detail`` of the answer."""
 
     def __init__(self, errors: list[dict[str, object]]) -> None:
-        super().__init__("bad body")
+        super().__init__("bad body or query")
         self.errors = errors
 
 
@@ -73,7 +73,16 @@ async def read_model(request: web.Request, model: type[Model], within: float | N
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise BadBody(_explain(error)) from None
+        raise BadBody(_explain(error, "body")) from None
+
+
+def read_query(request: web.Request, model: type[Model]) -> Model:
+    """The query as ``model``; of a parameter given twice the first counts. Raises ``BadBody``."""
+    query = request.query
+    try:
+        return model.model_validate({name: query[name] for name in query})
+    except ValidationError as error:
+        raise BadBody(_explain(error, "query")) from None
 
 
 async def _read(request: web.Request, within: float | None) -> bytes:
@@ -109,11 +118,11 @@ def given(request: web.Request, place: str, path: list[str | int]) -> str:
     return _shown(value)
 
 
-def _explain(error: ValidationError) -> list[dict[str, object]]:
+def _explain(error: ValidationError, place: str) -> list[dict[str, object]]:
     """pydantic's errors in the shape that editors know, with secrets masked."""
     rows: list[dict[str, object]] = []
     for item in error.errors(include_url=False, include_context=False):
-        where = ["body", *item["loc"]]
+        where = [place, *item["loc"]]
         row: dict[str, object] = {"type": item["type"], "loc": where, "msg": item["msg"]}
         row["input"] = MASK if any(part in _SECRET for part in where) else _shown(item["input"])
         rows.append(row)

@@ -7,8 +7,9 @@ from importlib.resources import files
 from aiohttp import web
 
 from m3u_proxy.errors import NotFound
-from m3u_proxy.web.context import CONTEXT, Context
+from m3u_proxy.web.context import CONTEXT
 from m3u_proxy.web.middleware import Refused, authorize
+from m3u_proxy.web.statistics import proxy_stats
 
 WEDGED = 2.0
 """Seconds of loop lag from which the process counts as not ready."""
@@ -26,20 +27,6 @@ _CSP = (
 )
 
 
-def _statistics(context: Context) -> dict[str, int]:
-    audience = context.audience
-    rows = [audience.describe(record) for record in audience.catalog.listed()]
-    return {
-        "total_streams": len(rows),
-        "active_streams": sum(row.clients > 0 for row in rows),
-        "total_clients": len(audience.viewers),
-        "active_clients": len(audience.viewers),
-        "total_bytes_served": sum(row.bytes_served for row in rows),
-        "total_segments_served": sum(row.segments_served for row in rows),
-        "uptime_seconds": int(context.uptime()),
-    }
-
-
 async def root(request: web.Request) -> web.Response:
     """``GET /``: a word for programs with the token; a browser is sent to the page."""
     context = request.app[CONTEXT]
@@ -52,7 +39,7 @@ async def root(request: web.Request) -> web.Response:
             "message": "m3u proxy is running",
             "version": context.config.version,
             "uptime": int(context.uptime()),
-            "stats": _statistics(context),
+            "stats": proxy_stats(context),
         }
     )
 
@@ -72,7 +59,7 @@ async def health(request: web.Request) -> web.Response:
         if refused.status == 403:
             raise
         return web.json_response({"status": status}, status=code, headers=headers)
-    statistics = _statistics(context)
+    statistics = proxy_stats(context)
     body = {
         "status": status,
         "root_path": context.config.root_path,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from m3u_proxy.web import api, check, ops, play, playlists, segments
+from m3u_proxy.web import api, check, ops, play, playlists, queries, segments, statistics
 from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.middleware import MEDIA, Handler, answer, authorize
 
@@ -32,6 +32,10 @@ ROUTES = (
     Route("GET", "/static/{name}", ops.static, open=True),
     Route("POST", "/streams", api.create_stream),
     Route("GET", "/streams", api.list_streams),
+    Route("GET", "/streams/by-metadata", queries.streams_by_metadata),
+    Route("DELETE", "/streams/by-metadata", queries.delete_by_metadata),
+    Route("GET", "/streams/counts-by-metadata", queries.counts_by_metadata),
+    Route("DELETE", "/streams/oldest-by-metadata", queries.delete_oldest_by_metadata),
     Route("GET", "/streams/{id}", api.show_stream),
     Route("DELETE", "/streams/{id}", api.delete_stream),
     Route("POST", "/streams/{id}/failover", api.fail_over),
@@ -39,6 +43,13 @@ ROUTES = (
     Route("POST", "/transcode", api.create_transcode),
     Route("POST", "/check", check.check),
     Route("GET", "/transcode/profiles", api.list_profiles),
+    Route("GET", "/clients", statistics.list_clients),
+    Route("GET", "/stats", statistics.show_everything),
+    Route("GET", "/stats/clients", statistics.list_clients),
+    Route("GET", "/stats/streams", statistics.show_streams),
+    Route("GET", "/stats/detailed", statistics.show_detailed),
+    Route("GET", "/stats/performance", statistics.show_performance),
+    Route("DELETE", "/hls/{id}/clients/{client:.+}", queries.disconnect_client),
     Route("GET", "/stream/{id}", play.stream, open=True, media=True),
     Route("GET", "/hls/{id}/playlist.m3u8", playlists.playlist, open=True, media=True),
     Route("GET", "/hls/{id}/segment.ts", segments.segment, open=True, media=True),

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from m3u_proxy.model import ClientSnapshot, Kind, State, Stream, StreamSnapshot, endpoint_of
 from m3u_proxy.pool.history import Moment
+from m3u_proxy.web import schema_answers
 
 METADATA_KEYS = 64
 METADATA_VALUE = 1024
@@ -217,7 +218,7 @@ def stream_json(snapshot: StreamSnapshot) -> dict[str, object]:
     }
 
 
-def client_json(snapshot: ClientSnapshot) -> dict[str, object]:
+def client_json(snapshot: ClientSnapshot) -> schema_answers.Client:
     """One client of a stream."""
     client = snapshot.client
     return {

@@ -17,7 +17,7 @@ WRONG = {"detail": "Invalid API token"}
 
 
 def concrete(path: str) -> str:
-    return path.format(id=ID, name="ui.css")
+    return path.format(id=ID, name="ui.css", client="nobody")
 
 
 async def test_a_protected_route_needs_the_token(guarded: Daemon, token: str) -> None:

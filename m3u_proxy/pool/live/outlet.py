@@ -17,12 +17,14 @@ class Outlet:
 
     __slots__ = (
         "_acked",
+        "_noted",
         "_owing",
         "ended",
         "moved_at",
         "number",
         "on_dead",
         "on_first",
+        "on_sent",
         "sent",
         "sink",
         "skips",
@@ -40,7 +42,10 @@ class Outlet:
         """Called when its first byte is sent."""
         self.on_dead: Callable[[], None] = lambda: None
         """Called when its peer was found dead or paused for too long: nothing more can be delivered."""
+        self.on_sent: Callable[[], None] = lambda: None
+        """Called now and then, when more was sent since the last time."""
         self._acked = 0
+        self._noted = 0
         self._owing = False
 
     def write(self, data: bytes) -> None:
@@ -57,6 +62,9 @@ class Outlet:
 
     def inspect(self, now: float, stuck: float, pause: float) -> None:
         """End it when its peer is dead, or has been paused for too long; durations in seconds."""
+        if self.sent != self._noted:
+            self._noted = self.sent
+            self.on_sent()
         peer = self.sink.peer()
         acked = peer.acked if peer else 0
         if self.sink.pending() == 0 or acked != self._acked:

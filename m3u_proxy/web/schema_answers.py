@@ -1,0 +1,71 @@
+"""Shapes of the answers that editors read without a fallback: every key of them is there, always."""
+
+from __future__ import annotations
+
+from typing import Literal, NotRequired, TypedDict
+
+
+class ProxyStats(TypedDict):
+    """Totals over everything that is listed."""
+
+    total_streams: int
+    active_streams: int
+    """With at least one client."""
+    total_clients: int
+    active_clients: int
+    total_bytes_served: int
+    total_segments_served: int
+    uptime_seconds: int
+
+
+class Client(TypedDict):
+    """A connected client of a stream."""
+
+    client_id: str
+    stream_id: str
+    user_agent: str
+    ip_address: str
+    username: str | None
+    bytes_served: int
+    segments_served: int
+    created_at: str
+    last_access: str
+    is_connected: Literal[True]
+
+
+class MatchingStream(TypedDict):
+    """An item of ``GET /streams/by-metadata``."""
+
+    stream_id: str
+    client_count: int
+    metadata: dict[str, str]
+    last_access: str
+    is_active: bool
+    url: str
+    stream_type: str
+
+
+class SkippedStream(TypedDict):
+    """A stream that a deletion by metadata left alone."""
+
+    stream_id: str
+    reason: Literal["excluded_by_channel_id", "has_active_clients"]
+    active_clients: NotRequired[int]
+
+
+class DeletedByMetadata(TypedDict):
+    """Answer to ``DELETE /streams/by-metadata``."""
+
+    message: str
+    deleted_streams: list[str]
+    skipped_streams: list[SkippedStream]
+    deleted_count: int
+
+
+class DeletedOldest(TypedDict):
+    """Answer to ``DELETE /streams/oldest-by-metadata``."""
+
+    message: str
+    deleted_stream: str | None
+    stream_age_seconds: NotRequired[float]
+    deleted_count: int

@@ -1,0 +1,171 @@
+"""What outlives the process: rows of JSON under a table and a key, in SQLite.
+
+Reading happens once, before anything runs. Writes are noted in the loop and carried out by one thread: what
+was written to the same row meanwhile is written once. A registry that cannot be kept is none: everything
+goes on, and only a restart shows the difference.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from threading import Condition, Thread
+
+from m3u_proxy.storage.database import Unusable, open_database
+
+log = logging.getLogger(__name__)
+
+NAME = "registry.sqlite3"
+COALESCE = 0.02
+"""Seconds in which writes gather before they become one transaction."""
+RETRY = 5.0
+"""Seconds until a failed transaction is tried again."""
+PENDING = 50_000
+"""Rows that may wait to be written; more only gather when the disk takes none."""
+CLOSE_PATIENCE = 1.0
+"""Seconds for the last transaction at the end."""
+
+Row = Mapping[str, object]
+
+
+class Table(StrEnum):
+    """Kinds of rows."""
+
+    STREAMS = "streams"
+    """Definitions, by stream id."""
+    RUNS = "runs"
+    """Runs of streams whose end nobody was told yet, by the id of the event that told their start."""
+    WEBHOOKS = "webhooks"
+    """Who wants to be told of events, by URL."""
+
+
+class Registry:
+    """Rows at the start, and a thread that keeps them up to date; ``close`` must follow."""
+
+    def __init__(self, connection: sqlite3.Connection | None) -> None:
+        """``connection`` belongs to the registry from now on; with ``None`` nothing lasts."""
+        self._connection = connection
+        self._rows: dict[Table, list[tuple[str, Row]]] = {table: [] for table in Table}
+        self._pending: dict[tuple[Table, str], Row | None] = {}
+        """By table and key, what is to stand there; ``None`` is to be deleted."""
+        self._changed = Condition()
+        self._closing = self._failing = False
+        self._thread: Thread | None = None
+        if connection is not None:
+            self._load(connection)
+            self._thread = Thread(target=self._run, args=(connection,), name="registry", daemon=True)
+            self._thread.start()
+
+    @classmethod
+    def open(cls, directory: Path) -> Registry:
+        """The registry in ``directory`` (``STATE_DIR``), or one that does not last. Blocks, never raises."""
+        path = directory.absolute() / NAME
+        try:
+            return cls(open_database(path))
+        except Unusable as why:
+            log.warning("registry %s %s: streams and webhooks will not outlive this process", path, why)
+            return cls(None)
+
+    @property
+    def lasts(self) -> bool:
+        """Whether a restart finds what is written."""
+        return self._connection is not None
+
+    def rows(self, table: Table) -> list[tuple[str, Row]]:
+        """Keys and rows as they were at the start, oldest first."""
+        return self._rows[table]
+
+    def put(self, table: Table, key: str, row: Row) -> None:
+        """Write a row, soon. ``row`` is JSON and is not changed any more."""
+        self._note(table, key, row)
+
+    def delete(self, table: Table, key: str) -> None:
+        """Delete a row, soon; one that does not exist is none."""
+        self._note(table, key, None)
+
+    def close(self) -> None:
+        """Write what is pending and close the file. Blocks; idempotent."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(CLOSE_PATIENCE)
+            if self._thread.is_alive():
+                log.warning("the registry takes too long to write; its last changes may be lost")
+
+    def _note(self, table: Table, key: str, row: Row | None) -> None:
+        if self._connection is None:
+            return
+        with self._changed:
+            if len(self._pending) < PENDING or (table, key) in self._pending:
+                self._pending[table, key] = row
+                self._changed.notify()
+
+    def _load(self, connection: sqlite3.Connection) -> None:
+        unreadable = 0
+        for table in Table:
+            query = f"SELECT key, body FROM {table} ORDER BY rowid"  # noqa: S608  # our own names
+            for key, body in connection.execute(query):
+                try:
+                    row = json.loads(body)
+                    if not isinstance(row, dict):
+                        raise TypeError
+                    self._rows[table].append((key.decode(), row))
+                except (ValueError, TypeError, AttributeError, RecursionError):
+                    unreadable += 1
+        if unreadable:
+            log.warning("%d entries of the registry cannot be read and are left out", unreadable)
+
+    def _run(self, connection: sqlite3.Connection) -> None:
+        """The thread: gather, write, until there is nothing left and the end has come."""
+        try:
+            while batch := self._gather():
+                self._write(connection, batch)
+        finally:
+            connection.close()
+
+    def _gather(self) -> dict[tuple[Table, str], Row | None]:
+        """What is to be written next; nothing only at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._pending or self._closing)
+            self._changed.wait_for(lambda: self._closing, RETRY if self._failing else COALESCE)
+            batch, self._pending = self._pending, {}
+            return batch
+
+    def _write(self, connection: sqlite3.Connection, batch: dict[tuple[Table, str], Row | None]) -> None:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                for (table, key), row in batch.items():
+                    _apply(connection, table, key, row)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            if not self._failing:
+                log.warning("the registry cannot be written, and is tried again: %s", error)
+            self._failing = True
+            with self._changed:
+                if not self._closing:
+                    self._pending = batch | self._pending
+            return
+        if self._failing:
+            log.info("the registry is written again")
+        self._failing = False
+
+
+def _apply(connection: sqlite3.Connection, table: Table, key: str, row: Row | None) -> None:
+    if row is None:
+        connection.execute(f"DELETE FROM {table} WHERE key = ?", (key,))  # noqa: S608  # our own names
+        return
+    connection.execute(
+        f"INSERT INTO {table} (key, body) VALUES (?, ?)"  # noqa: S608
+        " ON CONFLICT (key) DO UPDATE SET body = excluded.body",
+        (key, json.dumps(row)),
+    )

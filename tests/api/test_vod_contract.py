@@ -327,6 +327,7 @@ async def test_a_provider_that_is_not_there(daemon: Daemon, provider: Origin, me
 
 @pytest.mark.parametrize("wanted", ["bytes=0-", "bytes=100-199"])
 async def test_a_provider_that_ignores_ranges(daemon: Daemon, provider: Origin, wanted: str) -> None:
+    """F25."""
     whole = Answer(headers=PLAIN | {"Accept-Ranges": "none"}, body=BODY, length=True)
     one = await film(daemon, provider, whole)
     for _ in range(2):

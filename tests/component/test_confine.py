@@ -207,6 +207,8 @@ async def test_a_bare_name_is_found_in_path(fake: FakeFFmpeg, monkeypatch: pytes
 async def test_a_system_that_refuses(
     fake: FakeFFmpeg, monkeypatch: pytest.MonkeyPatch, number: int, where: tuple[object, str]
 ) -> None:
+    """F82: fork says EAGAIN."""
+
     def refuse(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 

@@ -159,6 +159,7 @@ async def test_not_more_than_so_many_at_once(rig: Rig) -> None:
 
 
 async def test_an_isolated_404_is_asked_for_again_after_a_moment(rig: Rig) -> None:
+    """F34."""
     rig.provider.on("/s1", refusal("http_404"), Reply((TS,)))
     assert await rig.get(segment()) == TS
     assert rig.provider.count("/s1") == 2
@@ -168,6 +169,7 @@ async def test_an_isolated_404_is_asked_for_again_after_a_moment(rig: Rig) -> No
 
 
 async def test_segments_that_are_all_missing_are_asked_for_once_each(rig: Rig) -> None:
+    """F35."""
     for number in range(10):
         assert await rig.reason(segment(f"s{number}")) == "http_404"
     assert rig.provider.count("/s0") == 2
@@ -266,11 +268,13 @@ async def test_a_body_may_come_in_any_pieces(rig: Rig, role: Role, body: tuple[b
 
 
 async def test_an_absurdly_long_key_is_not_read_to_its_end(rig: Rig) -> None:
+    """F42."""
     rig.provider.on("/s1", Reply((bytes(1000),)).endless())
     assert await rig.reason(segment(role=Role.KEY)) == "not_media"
 
 
 async def test_a_key_that_hangs_has_an_end(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F42."""
     monkeypatch.setattr(module, "KEY_PATIENCE", 0.02)
     rig.provider.on("/s1", Reply((KEY[:3],)).endless())
     assert await rig.reason(segment(role=Role.KEY)) == "stall"

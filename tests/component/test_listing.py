@@ -263,6 +263,7 @@ async def test_a_good_answer_ends_the_pacing(
 async def test_every_third_answer_a_503_is_seen_by_nobody(
     provider: Provider, listing: Listing, clock: Clock
 ) -> None:
+    """F36."""
     answers = [refusal() if number % 3 == 2 else text(media(number)) for number in range(60)]
     provider.on(PATH, *answers)
     seen = []
@@ -317,6 +318,7 @@ async def test_a_revision_that_cannot_be_indexed_is_no_revision(
 async def test_a_session_stays_where_it_was_sent_while_that_works(
     provider: Provider, owner: Owner, listing: Listing, clock: Clock
 ) -> None:
+    """F41."""
     edge = "http://edge1.example/x/live.m3u8"
     moved = text(media(0))
     moved.url, moved.address_class = edge, AddressClass.PRIVATE

@@ -54,6 +54,7 @@ async def untouched(canary: Origin) -> bool:
 
 
 async def test_five_redirects_are_followed_one_connection_at_a_time(outside: Origin) -> None:
+    """F14."""
     outside.on("/r", Answer(redirect=5, body=BODY))
     source = at(outside.url("/r"), judge=JUDGE)
     async with opened(source) as head:
@@ -66,6 +67,7 @@ async def test_five_redirects_are_followed_one_connection_at_a_time(outside: Ori
 
 @pytest.mark.parametrize(("redirect", "requests"), [(6, 6), ("loop", 1)])
 async def test_too_many_redirects(outside: Origin, redirect: int | str, requests: int) -> None:
+    """F14, F15."""
     outside.on("/r", Answer(redirect=redirect, body=BODY))
     error, _ = await ending(at(outside.url("/r"), judge=JUDGE))
     assert error.reason == "redirects"
@@ -73,6 +75,7 @@ async def test_too_many_redirects(outside: Origin, redirect: int | str, requests
 
 
 async def test_a_circle_of_two_ends_when_it_closes(outside: Origin) -> None:
+    """F15."""
     outside.on("/a", Answer(redirect="/b"))
     outside.on("/b", Answer(redirect="/a"))
     error, _ = await ending(at(outside.url("/a"), judge=JUDGE))

@@ -209,6 +209,7 @@ async def test_an_error_does_not_keep_the_frames_of_those_who_got_it() -> None:
     ids=["html", "playlist", "text", "noise"],
 )
 async def test_what_is_no_transport_stream_reaches_no_viewer(body: bytes) -> None:
+    """F22."""
     script = Script()
     relay = a_relay(script)
     async with running(relay) as task:
@@ -229,7 +230,7 @@ async def test_what_is_no_transport_stream_reaches_no_viewer(body: bytes) -> Non
 @pytest.mark.parametrize("size", [188, 1316, 65536])
 @pytest.mark.parametrize(("start", "begun"), [(0, 0), (TWO.keyframes[0] + 564, 1)], ids=["at", "behind"])
 async def test_a_reconnect_is_one_flagged_seam(size: int, start: int, begun: int) -> None:
-    """Some PIDs come only long after the seam; each is flagged when it comes.
+    """F4: Some PIDs come only long after the seam; each is flagged when it comes.
 
     What comes ahead of the first keyframe goes on without its video, from the first table on.
     """
@@ -310,6 +311,7 @@ async def test_who_joins_while_the_source_is_away_gets_what_is_there_and_then_th
 
 
 async def test_the_next_connection_opens_only_when_the_last_one_is_closed() -> None:
+    """F30."""
     script = Script()
     relay = a_relay(script)
     async with running(relay):
@@ -325,6 +327,7 @@ async def test_the_next_connection_opens_only_when_the_last_one_is_closed() -> N
 
 
 async def test_a_source_that_stays_away_is_given_up_and_everybody_learns_why() -> None:
+    """F28."""
     script = Script()
     relay = a_relay(script, reconnect=0.05)
     async with running(relay) as task:
@@ -430,6 +433,7 @@ async def test_a_reconnect_of_a_source_without_keyframes_is_flagged(monkeypatch:
 
 
 async def test_audio_alone_plays_from_its_first_frame() -> None:
+    """F45."""
     sample = ts.programme(codec=None, pictures=80)
     script = Script()
     relay = a_relay(script)

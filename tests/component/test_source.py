@@ -82,6 +82,7 @@ ENDINGS: dict[str, tuple[Answer, str, int]] = {
 
 @pytest.mark.parametrize("name", ENDINGS)
 async def test_every_ending_has_its_reason(name: str, origin: Origin) -> None:
+    """F4, F5, F6, F11, F12, F17, F18, F19, F20: one attempt each."""
     answer, reason, size = ENDINGS[name]
     origin.on(SECRET, answer)
     error, data = await ending(at(origin.url(f"{SECRET}?token=SECRET", userinfo="me:PASSWORD@")))
@@ -95,6 +96,7 @@ async def test_every_ending_has_its_reason(name: str, origin: Origin) -> None:
 
 
 async def test_a_refused_connection() -> None:
+    """F1."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         error, _ = await ending(at(f"http://127.0.0.1:{unused.getsockname()[1]}/"))
@@ -182,6 +184,7 @@ async def test_a_cancelled_read_can_be_repeated(origin: Origin) -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_a_provider_may_say_when_to_come_back(origin: Origin, status: int) -> None:
+    """F19."""
     origin.on("/", Answer(status=status, headers={"Retry-After": "20"}))
     error, _ = await ending(at(origin.url("/")))
     assert (error.retry_after, error.status) == (20.0, status)

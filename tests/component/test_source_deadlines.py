@@ -38,6 +38,7 @@ async def mute_listener(*, full: bool) -> AsyncIterator[int]:
 
 @pytest.mark.parametrize(("scheme", "full"), [("http", True), ("https", False)])
 async def test_connecting_has_a_bound_that_includes_tls(scheme: str, full: bool) -> None:
+    """F2."""
     async with mute_listener(full=full) as port:
         error, _ = await ending(at(f"{scheme}://127.0.0.1:{port}/", Limits(connect=0.1)))
     assert error.reason == "connect_timeout"
@@ -88,6 +89,7 @@ only_asyncio = pytest.mark.asyncio(loop_factories=["asyncio"])  # the other loop
 
 @only_asyncio
 async def test_a_stall_counts_from_the_last_byte(origin: Origin, clock: Clock) -> None:
+    """F6."""
     origin.on("/", Answer(ts=True))
     source = at(origin.url("/"), Limits(first_byte=30.0, stall=4.0))
     async with opened(source):

@@ -115,6 +115,7 @@ IGNORES = Answer(body=FILE, length=True, headers=VALID)
 
 @pytest.mark.parametrize("wanted", ["bytes=0-", "bytes=0-9", "bytes=50-", "bytes=-5", "bytes=999999-"])
 async def test_a_provider_that_ignores_ranges_sends_the_whole(wanted: str) -> None:
+    """F25."""
     async with library(IGNORES) as shelf:
         position, data = await got(shelf.vod, wanted)
         assert (position.status, position.length, data) == (200, len(FILE), FILE)

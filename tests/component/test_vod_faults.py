@@ -43,6 +43,7 @@ async def cut_short(shelf: Library, wanted: str | None = None) -> tuple[bytes, s
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("place", PLACES)
 async def test_a_cut_download_goes_on_at_the_next_byte(cut: str, place: int) -> None:
+    """F11, F12: of a file."""
     broken = replace(a_file(FILE), **{cut: place})  # type: ignore[arg-type]
     async with library(broken, a_file(FILE)) as shelf:
         position, data = await got(shelf.vod)
@@ -170,7 +171,7 @@ async def test_the_end_of_a_body_of_unknown_length_is_the_end() -> None:
 
 
 async def test_a_provider_that_lies_about_the_length() -> None:
-    """The bytes that are missing can never be had; the viewer's body must not look complete."""
+    """F11: The bytes that are missing can never be had; the viewer's body must not look complete."""
     async with library(a_file(FILE, short_cl=10), Answer(status=416)) as shelf:
         assert await cut_short(shelf) == (FILE, "short")
 

@@ -421,6 +421,7 @@ async def test_on_a_full_disk_no_other_ffmpeg_begins(fake: FakeFFmpeg) -> None:
 
 
 async def test_a_start_that_the_system_refuses_is_tried_again_for_those_who_watch(fake: FakeFFmpeg) -> None:
+    """F82."""
     async with bench(fake) as it:
         await it.writer.ready()
         async with reading(it.writer) as reader:
@@ -434,6 +435,7 @@ async def test_a_start_that_the_system_refuses_is_tried_again_for_those_who_watc
 
 
 async def test_a_first_start_that_the_system_refuses_is_told_at_once(fake: FakeFFmpeg) -> None:
+    """F82."""
     async with bench(fake, began=False) as it:
         it.refusals.append(BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
         assert await it.failed() == "spawn"

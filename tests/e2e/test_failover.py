@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,80 +15,11 @@ from aiohttp import web
 
 from tests.support.daemon import Daemon
 from tests.support.inv import eventually, labelled
-from tests.support.media import probe
 from tests.support.origin import Answer, Origin
-from tests.support.tsverify import verify
+from tests.support.watching import SECOND, grown, watching
 
-SECOND = 250_000
-"""Bytes of the sample per second."""
 REPAIRED = 2.5
 """Seconds from a hard fault to the next media byte, at most."""
-
-
-class Viewer:
-    """Reads a body and remembers it, and when its bytes came."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.marks: list[tuple[float, int]] = []
-        self.ended = False
-
-    async def watch(self, http: aiohttp.ClientSession, path: str) -> None:
-        loop = asyncio.get_running_loop()
-        async with http.get(path, timeout=aiohttp.ClientTimeout(total=None)) as response:
-            assert response.status == 200, await response.text()
-            async for piece in response.content.iter_any():
-                if piece.count(b"\x47\x1f\xff") * 188 < len(piece):  # null packets are no media
-                    self.marks.append((loop.time(), len(self.data)))
-                self.data += piece
-        self.ended = True
-
-    def gap_after(self, moment: float) -> float:
-        """Seconds from ``moment`` to the first media byte that came more than a tick later."""
-        return next(at for at, _ in self.marks if at > moment + 0.05) - moment
-
-    def check(self, tmp_path: Path, *, seams: int) -> None:
-        """Whole packets, every break flagged, both tracks decodable after the seam."""
-        capture = bytes(self.data[: len(self.data) // 188 * 188])
-        report = verify(capture)
-        assert report.clean, report
-        assert max(report.flagged_discontinuities.values(), default=0) == seams, report
-        path = tmp_path / "tail.ts"
-        path.write_bytes(capture[-3 * SECOND // 188 * 188 :])
-        kinds = {row["codec_type"]: int(row["nb_read_frames"]) for row in probe(path)["streams"]}
-        assert kinds.get("video", 0) > 10, kinds
-        assert kinds.get("audio", 0) > 10, kinds
-
-
-@asynccontextmanager
-async def watching(daemon: Daemon, stream: str, count: int = 1) -> AsyncIterator[list[Viewer]]:
-    """So many viewers that have each got a second of media."""
-    viewers = [Viewer() for _ in range(count)]
-    async with aiohttp.ClientSession(daemon.url, connector=aiohttp.TCPConnector(limit=0)) as http:
-        tasks = [asyncio.create_task(one.watch(http, f"/stream/{stream}")) for one in viewers]
-
-        async def has_media() -> bool:
-            assert not any(task.done() for task in tasks), [task for task in tasks if task.done()]
-            return all(len(one.data) > SECOND for one in viewers)
-
-        try:
-            await eventually(has_media, within=15)
-            yield viewers
-        finally:
-            for task in tasks:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
-
-
-async def grown(viewers: list[Viewer], size: int, within: float = 15.0) -> None:
-    """Wait until every viewer has got so many further bytes."""
-    before = [len(one.data) for one in viewers]
-
-    async def has_grown() -> bool:
-        return all(len(one.data) - old > size for one, old in zip(viewers, before, strict=True))
-
-    await eventually(has_grown, within=within)
 
 
 async def create(daemon: Daemon, url: str, **fields: object) -> str:
@@ -106,10 +37,16 @@ async def row(daemon: Daemon, stream: str) -> dict[str, Any]:
 
 @pytest.mark.needs("ffprobe")
 @pytest.mark.parametrize(
-    "fault", [{"rst": 3 * SECOND}, {"fin": 3 * SECOND}, {"trunc_chunk": True, "fin": 3 * SECOND}]
+    ("fault", "reason"),
+    [
+        pytest.param({"rst": 3 * SECOND}, "reset", id="F4-rst"),
+        pytest.param({"fin": 3 * SECOND}, "eof", id="F5-fin"),
+        pytest.param({"short_cl": 10**9, "fin": 3 * SECOND}, "short", id="F11-length"),
+        pytest.param({"trunc_chunk": True, "fin": 3 * SECOND}, "short", id="F12-chunks"),
+    ],
 )
 async def test_a_hard_fault_is_bridged_by_the_backup(
-    daemon: Daemon, origin: Origin, tmp_path: Path, fault: dict[str, Any]
+    daemon: Daemon, origin: Origin, tmp_path: Path, fault: dict[str, Any], reason: str
 ) -> None:
     origin.on("/one.ts", Answer(ts=True, **fault), Answer(status=503))
     origin.on("/two.ts", Answer(ts=True))
@@ -138,31 +75,41 @@ async def test_a_hard_fault_is_bridged_by_the_backup(
     told = [(moment["event"], moment["failover_index"]) for moment in await timeline(daemon, stream)]
     assert ("switch", 1) in told
     assert told[0] == ("attempt", 0)
+    assert (await labelled(daemon, "upstream_errors_total"), await labelled(daemon, "failovers_total")) == (
+        {reason: 1},
+        {reason: 1},
+    )
 
 
 async def test_fifty_viewers_go_through_a_failover_together(
     daemon: Daemon, origin: Origin, tmp_path: Path
 ) -> None:
+    """F29: one connection, with the headers and the credentials that are its own."""
     origin.on("/one.ts", Answer(ts=True, rst=4 * SECOND), Answer(mute=True))
     origin.on("/two.ts", Answer(ts=True))
-    stream = await create(daemon, origin.url("/one.ts"), failover_urls=[origin.url("/two.ts")])
+    one = origin.url("/one.ts", userinfo="first:secret@")
+    two = origin.url("/two.ts", userinfo="second:secret@")
+    stream = await create(daemon, one, failover_urls=[two], headers={"X-Key": "k"})
     async with watching(daemon, stream, 50) as viewers:
 
         async def has_switched() -> bool:
             return bool(origin.path("/two.ts").connections)
 
         await eventually(has_switched, within=15)
-        await grown(viewers, 3 * SECOND)
+        await grown(viewers, 4 * SECOND)
         assert not any(viewer.ended for viewer in viewers)
+        assert await daemon.metric("viewers") == len(viewers)
     for viewer in viewers:
-        capture = bytes(viewer.data[: len(viewer.data) // 188 * 188])
-        report = verify(capture)
-        assert report.clean, report
-    assert len(origin.path("/two.ts").connections) == 1
+        viewer.check_packets(seams=1)
+    viewers[0].check(tmp_path, seams=1)
+    sent = [each["authorization"] for path in ("/one.ts", "/two.ts") for each in origin.path(path).requests]
+    assert sent == [aiohttp.encode_basic_auth(name, "secret") for name in ("first", "second")]
+    assert [request["x-key"] for request in origin.path("/two.ts").requests] == ["k"]
     assert (await labelled(daemon, "failovers_total"))["reset"] == 1
 
 
 async def test_a_silent_source_is_left_when_its_budget_is_over(tmp_path: Path, origin: Origin) -> None:
+    """F6: open but silent."""
     origin.on("/one.ts", Answer(ts=True, stall=3 * SECOND))
     origin.on("/two.ts", Answer(ts=True))
     async with Daemon(tmp_path, LIVE_CHUNK_TIMEOUT_SECONDS="2") as daemon:
@@ -174,6 +121,9 @@ async def test_a_silent_source_is_left_when_its_budget_is_over(tmp_path: Path, o
 
             await eventually(has_switched, within=15)
             last = max(at for at, size in viewers[0].marks if size < 3 * SECOND)
+            silent = origin.path("/one.ts").connections[0].closed
+            assert silent is not None
+            assert silent <= origin.path("/two.ts").connections[0].opened
             assert origin.path("/two.ts").connections[0].opened - last < 2.0 + 0.7
             await grown(viewers, 2 * SECOND)
         viewers[0].check(tmp_path, seams=1)
@@ -270,6 +220,7 @@ async def test_a_resolver_names_the_next_source(daemon: Daemon, origin: Origin, 
 async def test_a_resolver_that_is_of_no_use_leaves_it_to_the_list(
     daemon: Daemon, origin: Origin, answer: Callable[[], web.StreamResponse]
 ) -> None:
+    """F105: its rubbish is no next source."""
     origin.on("/one.ts", Answer(ts=True, rst=2 * SECOND), Answer(status=503))
     origin.on("/two.ts", Answer(ts=True))
     async with resolver(lambda _: answer()) as (url, asked):
@@ -283,6 +234,7 @@ async def test_a_resolver_that_is_of_no_use_leaves_it_to_the_list(
 
 
 async def test_a_dead_primary_is_passed_over_at_the_start(daemon: Daemon, origin: Origin) -> None:
+    """F18, F22: 404, then HTML."""
     origin.on("/one.ts", Answer(status=404))
     origin.on("/two.ts", Answer(html=True))
     origin.on("/three.ts", Answer(ts=True))
@@ -295,6 +247,7 @@ async def test_a_dead_primary_is_passed_over_at_the_start(daemon: Daemon, origin
 
 
 async def test_when_nothing_works_joiners_learn_it_soon(daemon: Daemon, origin: Origin) -> None:
+    """F28: nothing to begin with."""
     origin.on("/one.ts", Answer(status=503))
     origin.on("/two.ts", Answer(status=404))
     stream = await create(daemon, origin.url("/one.ts"), failover_urls=[origin.url("/two.ts")])
@@ -319,6 +272,7 @@ async def test_what_is_posted_again_applies_at_the_next_connection(daemon: Daemo
 
 
 async def test_a_source_that_forbids_is_not_asked_by_every_joiner(daemon: Daemon, origin: Origin) -> None:
+    """F17: a burst of joiners is one request."""
     origin.on("/one.ts", Answer(status=403))
     stream = await create(daemon, origin.url("/one.ts"))
     async with daemon.http.get(f"/stream/{stream}") as response:

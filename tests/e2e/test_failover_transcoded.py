@@ -29,6 +29,7 @@ async def transcode(daemon: Daemon, origin: Origin, profile: str) -> str:
 
 @pytest.mark.needs("ffprobe")
 async def test_hls_goes_on_over_a_failover(daemon: Daemon, origin: Origin, tmp_path: Path) -> None:
+    """F4: a reset under FFmpeg."""
     origin.on("/one.ts", Answer(ts=True, rst=7 * SECOND), Answer(status=503))
     origin.on("/two.ts", Answer(ts=True))
     stream = await transcode(daemon, origin, COPY)
@@ -70,6 +71,7 @@ async def test_hls_goes_on_over_a_failover(daemon: Daemon, origin: Origin, tmp_p
 
 
 async def test_a_transcoded_body_goes_on_over_a_failover(daemon: Daemon, origin: Origin) -> None:
+    """F5: an end under FFmpeg."""
     origin.on("/one.ts", Answer(ts=True, fin=5 * SECOND), Answer(status=503))
     origin.on("/two.ts", Answer(ts=True))
     stream = await transcode(daemon, origin, "-i {input_url} -c copy -f mpegts pipe:1")

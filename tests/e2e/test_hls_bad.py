@@ -129,6 +129,7 @@ async def test_segments_of_other_schemes_become_gaps(
 async def test_a_key_that_hangs_is_told_in_time(
     hasty: Daemon, provider: HlsOrigin, http: aiohttp.ClientSession, media: HlsMedia
 ) -> None:
+    """F42: a slow key."""
     secret: HlsStream = provider.add(single("secret", media.encrypted, keys=media.keys))
     provider.hold(secret.path(secret.main.key_uri(0)))
     async with untouched(hasty, provider, media):
@@ -143,6 +144,7 @@ async def test_a_key_that_hangs_is_told_in_time(
 async def test_a_missing_segment_is_404_and_the_next_one_plays(
     hasty: Daemon, provider: HlsOrigin, http: aiohttp.ClientSession, media: HlsMedia
 ) -> None:
+    """F34."""
     news = provider.add(single("news", media.high))
     news.main.missing.add(1)
     async with untouched(hasty, provider, media):

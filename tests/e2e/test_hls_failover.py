@@ -144,6 +144,7 @@ async def reached(readers: list[HlsReader], number: int) -> bool:
 async def test_a_reset_of_the_encoder_is_one_discontinuity(
     daemon: Daemon, hls: HlsOrigin, media: HlsMedia, tmp_path: Path
 ) -> None:
+    """F32."""
     one = channel(hls, "one", media, edge=20 * COUNT + 6)
     stream = await create(daemon, hls.url(one.path()))
     hls.play("one", speed=2)
@@ -159,6 +160,7 @@ async def test_a_reset_of_the_encoder_is_one_discontinuity(
 async def test_missing_segments_are_a_reason_to_leave(
     daemon: Daemon, hls: HlsOrigin, media: HlsMedia
 ) -> None:
+    """F35."""
     one, two = channel(hls, "one", media), channel(hls, "two", media, edge=104)
     stream = await create(daemon, hls.url(one.path()), hls.url(two.path()))
     one.main.all_missing = True

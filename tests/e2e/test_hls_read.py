@@ -105,6 +105,7 @@ async def test_headers_of_the_stream_reach_everything(
 async def test_a_redirect_to_changing_hosts_is_followed(
     daemon: Daemon, provider: HlsOrigin, http: aiohttp.ClientSession, media: HlsMedia
 ) -> None:
+    """F41."""
     news = provider.add(single("news", media.high))
     provider.rotate(news.path())
     provider.play("news", SPEED)

@@ -71,6 +71,7 @@ async def test_a_viewer_attaches_in_the_middle_of_a_download(
 async def test_every_third_playlist_answer_may_fail(
     daemon: Daemon, provider: HlsOrigin, http: aiohttp.ClientSession, media: HlsMedia
 ) -> None:
+    """F36."""
     news = provider.add(single("news", media.high))
     provider.every(news.path(), 3, Answer(status=503))
     provider.play("news", SPEED)

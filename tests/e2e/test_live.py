@@ -136,6 +136,7 @@ async def test_delete_cuts_viewers_and_closes_the_upstream_before_it_answers(
 async def test_an_upstream_failure_is_a_status_before_the_first_byte(
     daemon: Daemon, origin: Origin, answer: Answer, status: int
 ) -> None:
+    """F17, F18, F19, F20, F22: without a spare."""
     origin.on("/bad.ts", answer)
     stream = await create(daemon, origin.url("/bad.ts"))
     async with daemon.http.get(f"/stream/{stream}") as response:
@@ -150,6 +151,7 @@ async def test_an_upstream_failure_is_a_status_before_the_first_byte(
 async def test_tables_without_media_are_no_stream(
     tmp_path: Path, origin: Origin, sample: bytes, answer: Answer
 ) -> None:
+    """F45: nothing decodable."""
     packets = [sample[at : at + 188] for at in range(0, 188 * 200, 188)]
     tables = [
         next(one for one in packets if one[1] & 0x1F == pid >> 8 and one[2] == pid & 0xFF)
@@ -194,6 +196,7 @@ async def test_a_dead_stream_is_shown_as_failed(daemon: Daemon) -> None:
 
 
 async def test_a_closed_port_is_answered_at_once(daemon: Daemon, origin: Origin) -> None:
+    """F1: without a spare."""
     stream = await create(daemon, "http://127.0.0.1:1/live.ts")
     async with asyncio.timeout(3.0), daemon.http.get(f"/stream/{stream}") as response:
         assert response.status == 503
@@ -201,6 +204,7 @@ async def test_a_closed_port_is_answered_at_once(daemon: Daemon, origin: Origin)
 
 
 async def test_a_source_without_video_plays(tmp_path: Path) -> None:
+    """F45: audio only."""
     path = tmp_path / "radio.ts"
     make_live_sample(path, seconds=10, rate="300k", video=False)
     async with Origin(ts=path.read_bytes(), rate=300e3) as origin, Daemon(tmp_path) as daemon:
@@ -222,6 +226,7 @@ async def test_head_contacts_nobody(daemon: Daemon, origin: Origin) -> None:
 
 
 async def test_a_source_that_comes_back_keeps_its_viewers(daemon: Daemon, origin: Origin) -> None:
+    """F5: without a spare."""
     origin.on("/flaky.ts", Answer(ts=True, fin=2 * SECOND), Answer(ts=True))
     stream = await create(daemon, origin.url("/flaky.ts"))
     capture = await read_some(daemon.http, f"/stream/{stream}", 4 * SECOND)

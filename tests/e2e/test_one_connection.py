@@ -73,6 +73,7 @@ async def test_a_second_channel_of_a_full_account_is_refused_with_the_reason(
 
 
 async def test_a_failover_inside_a_full_account_never_overlaps(tmp_path: Path, origin: Origin) -> None:
+    """F30."""
     origin.on("/live/u/p/1.ts", Answer(ts=True, rst=2 * SECOND), Answer(status=503))
     origin.on("/live/u/p/2.ts", Answer(ts=True))
     async with Daemon(tmp_path, ACCOUNT_LIMITS="127.0.0.1=1") as daemon:

@@ -89,6 +89,7 @@ class Origin:
         self._paths: defaultdict[str, PathLog] = defaultdict(PathLog)
         self._edge = LiveEdge(self.ts)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._answering: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Origin:
@@ -138,6 +139,12 @@ class Origin:
     def step(self, chunks: int = 1) -> None:
         """Move the live edge on by ``chunks`` times seven packets."""
         self._edge.advance(chunks)
+
+    async def cut(self) -> None:
+        """End every answer that is under way, with a FIN, and wait until its connection is closed."""
+        for answering in self._answering:
+            answering.cancel()
+        await self.until(lambda: all(one.closed is not None for one in self.connections))
 
     async def until(self, true: Callable[[], bool], within: float = 5.0) -> None:
         """Wait until ``true``, looked at after each change of the log; else TimeoutError."""
@@ -206,6 +213,8 @@ class Origin:
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
         self._edge.tell()
         answering = asyncio.ensure_future(Sender(self._edge, connection, writer).send(answer))
+        self._answering.add(answering)
+        answering.add_done_callback(self._answering.discard)
         leaving = asyncio.ensure_future(self._watch(connection, reader))
         try:
             await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)

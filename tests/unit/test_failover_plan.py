@@ -192,6 +192,7 @@ def test_a_spare_that_asks_for_time_is_passed_over_and_not_asked() -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 451])
 def test_a_refusal_is_not_asked_for_twice(status: int) -> None:
+    """F17."""
     plan = playing(A)
     assert plan.failed(Outcome("http_4xx", status), 100.0) == Try(A, 1, 0.0, is_switch=True)
     tries, _ = storm(plan, RESET, 100.0)
@@ -200,6 +201,7 @@ def test_a_refusal_is_not_asked_for_twice(status: int) -> None:
 
 
 def test_a_server_that_is_broken_for_ten_seconds_gets_four_requests_and_its_viewers_back() -> None:
+    """F20."""
     tries, _ = storm(playing(), BROKEN, 100.0)
     starts = [100 + sum(one.delay for one in tries[: n + 1]) for n in range(len(tries))]
     assert [start for start in starts if start <= 110] == [101, 103, 107]
@@ -207,6 +209,7 @@ def test_a_server_that_is_broken_for_ten_seconds_gets_four_requests_and_its_view
 
 
 def test_retry_after_holds_for_that_url_only() -> None:
+    """F19."""
     plan = playing(limits=FailoverLimits(budget=60.0))
     step = plan.failed(Outcome("http_429", 429, retry_after=20.0), 100.0)
     assert step == Try(P, 0, 20.0, is_switch=False)
@@ -216,6 +219,7 @@ def test_retry_after_holds_for_that_url_only() -> None:
 
 
 def test_words_instead_of_media_three_times_limit_a_source() -> None:
+    """F21."""
     words = Outcome("not_media", 200, size=2048)
     tries, end = storm(playing(limits=FailoverLimits(budget=59.0)), words, 100.0)
     assert [one.delay for one in tries] == [1, 2]

@@ -35,6 +35,7 @@ def test_audio_alone_has_a_point_every_400_ms(start: int) -> None:
 
 
 def test_audio_whose_clock_jumps_back_still_has_points() -> None:
+    """F44: a clock that wraps."""
     mux = ts.Mux()
     early = ts.programme(codec=None, pictures=5, pts=90_000_000, mux=mux)
     late = ts.programme(codec=None, pictures=5, pts=0, psi=False, mux=mux)
@@ -119,6 +120,7 @@ def test_scrambled_video_has_points_only_by_the_indicator() -> None:
 
 
 def test_a_damaged_packet_is_passed_on_but_never_a_point() -> None:
+    """F44: bit flips."""
     first = CHANNEL.keyframes[0]
     data = bytearray(CHANNEL.data)
     data[first + 1] |= 0x80  # transport_error_indicator
@@ -136,6 +138,7 @@ def test_an_adaptation_field_longer_than_its_packet_is_no_point(length: int) -> 
 
 
 def test_without_a_pmt_there_is_data_and_no_point() -> None:
+    """F44: no tables."""
     sample = ts.programme(psi=False)
     fed = Fed([sample.data])
     assert fed.data == sample.data
@@ -156,6 +159,7 @@ def test_junk_before_the_first_packet_is_dropped(junk: int) -> None:
 
 @pytest.mark.parametrize("shift", [-187, -1, 1, 7, 100, 188, 5000])
 def test_lost_or_extra_bytes_cost_at_most_five_packets(shift: int) -> None:
+    """F44: off by some bytes."""
     at = 40 * PACKET + 90
     data = CHANNEL.data
     data = data[:at] + b"\x02" * shift + data[at:] if shift > 0 else data[:at] + data[at - shift :]

@@ -158,6 +158,7 @@ def test_one_url_is_never_tried_twice_within_a_second() -> None:
 
 
 def test_a_refused_login_waits_half_a_minute() -> None:
+    """F17."""
     pacer = a_pacer()
     pacer.denied(A, 10.0, "denied")
     assert pacer.earliest(A, 10.0) == 40.0
@@ -168,6 +169,7 @@ def test_a_refused_login_waits_half_a_minute() -> None:
 
 @pytest.mark.parametrize(("seconds", "wait"), [(20.0, 20.0), (1e9, 300.0), (-5.0, 0.0)])
 def test_retry_after_is_obeyed_within_its_cap(seconds: float, wait: float) -> None:
+    """F19."""
     pacer = a_pacer()
     pacer.denied(A, 0.0, "retry_after", seconds)
     assert pacer.earliest(A, 0.0) == wait
@@ -182,6 +184,7 @@ def test_a_shorter_denial_does_not_cut_a_longer_one() -> None:
 
 
 def test_three_crowded_answers_in_a_minute_limit_a_source() -> None:
+    """F21."""
     pacer = a_pacer()
     for now in (0.0, 30.0):
         pacer.denied(A, now, "crowded")

@@ -149,7 +149,6 @@ async def test_when_all_fail_attempts_are_paced_and_the_old_revision_is_given(
 
 
 async def test_given_up_it_fails_with_the_last_reason(make: Callable[..., Rig]) -> None:
-    """F28."""
     rig = make(ONE, TWO)
     rig.provider.on(ONE, live("a", 10), refusal("http_5xx"))
     rig.provider.on(TWO, refusal("refused"))
@@ -211,11 +210,10 @@ async def test_without_another_source_the_old_revision_is_given_as_ever(make: Ca
     assert rig.told().count(("lost", "http_404")) == 2
 
 
-# --- the same source begins anew
+# --- the same source begins anew: F32
 
 
 async def test_a_reset_of_the_numbers_is_one_discontinuity(make: Callable[..., Rig]) -> None:
-    """F32."""
     rig = make(ONE)
     rig.provider.on(ONE, live("a", 500), live("r", 0, 2), live("r", 0, 3), live("r", 1, 4))
     sequences, breaks = [], []
@@ -245,11 +243,10 @@ async def test_nothing_special_is_the_page_as_it_was_read(make: Callable[..., Ri
         assert source._tree.root.page is page
 
 
-# --- live playlists that stand still or end
+# --- live playlists that stand still or end: F31, F39
 
 
 async def test_a_frozen_playlist_is_left_when_its_time_is_over(make: Callable[..., Rig]) -> None:
-    """F31."""
     rig = make(ONE, TWO)
     rig.provider.on(ONE, live("a", 10, target=6))
     rig.provider.on(TWO, live("b", 5, target=6))
@@ -300,7 +297,6 @@ async def test_caches_that_take_turns_are_no_news(make: Callable[..., Rig]) -> N
 
 
 async def test_the_end_of_a_live_playlist_is_taken_back(make: Callable[..., Rig]) -> None:
-    """F39."""
     rig = make(ONE, TWO)
     rig.provider.on(
         ONE, live("a", 10), *[live("a", 11, end=True)] * 3, live("a", 12), *[live("a", 13, end=True)] * 3
@@ -313,7 +309,6 @@ async def test_the_end_of_a_live_playlist_is_taken_back(make: Callable[..., Rig]
 
 
 async def test_a_live_playlist_that_stays_ended_is_left(make: Callable[..., Rig]) -> None:
-    """F39."""
     rig = make(ONE, TWO)
     rig.provider.on(ONE, live("a", 10), live("a", 11, end=True))
     rig.provider.on(TWO, live("b", 5))
@@ -329,7 +324,6 @@ async def test_a_live_playlist_that_stays_ended_is_left(make: Callable[..., Rig]
 
 
 async def test_without_another_source_the_end_is_a_failure(make: Callable[..., Rig]) -> None:
-    """F39."""
     rig = make(ONE)
     rig.provider.on(ONE, live("a", 10), live("a", 11, end=True))
     async with rig.running() as source:
@@ -346,7 +340,6 @@ async def test_without_another_source_the_end_is_a_failure(make: Callable[..., R
 
 
 async def test_a_film_says_that_it_ends(make: Callable[..., Rig]) -> None:
-    """F39."""
     rig = make(ONE, TWO)
     rig.provider.on(ONE, live("a", 0, end=True))
     async with rig.running() as source:
@@ -357,11 +350,10 @@ async def test_a_film_says_that_it_ends(make: Callable[..., Rig]) -> None:
     assert rig.count(ONE) == 1
 
 
-# --- segments
+# --- segments: F34, F35
 
 
 async def test_three_segments_in_a_row_that_are_missing_are_too_many(make: Callable[..., Rig]) -> None:
-    """F35."""
     rig = make(ONE, TWO)
     rig.provider.on(ONE, live("a", 10))
     rig.provider.on(TWO, live("b", 5))
@@ -381,7 +373,6 @@ async def test_three_segments_in_a_row_that_are_missing_are_too_many(make: Calla
 
 
 async def test_a_missing_segment_among_others_is_none(make: Callable[..., Rig]) -> None:
-    """F34."""
     rig = make(ONE, TWO)
     rig.provider.on(ONE, live("a", 10, 8))
     for number in (12, 15):
@@ -394,7 +385,6 @@ async def test_a_missing_segment_among_others_is_none(make: Callable[..., Rig]) 
 
 
 async def test_no_segment_for_too_long_is_a_failure(make: Callable[..., Rig]) -> None:
-    """F35."""
     rig = make(ONE, TWO)
     rig.provider.on(ONE, *[live("a", 10 + number) for number in range(9)])
     rig.provider.on(TWO, live("b", 5))
@@ -413,11 +403,10 @@ async def test_no_segment_for_too_long_is_a_failure(make: Callable[..., Rig]) ->
     assert ("lost", "segments") in rig.told()
 
 
-# --- variants
+# --- variants: F43
 
 
 async def test_a_dead_variant_is_the_players_business(make: Callable[..., Rig]) -> None:
-    """F43."""
     rig = make(ONE, TWO)
     rig.provider.on(ONE, master("900 high.m3u8", "500 mid.m3u8", "100 low.m3u8"))
     rig.provider.on("http://one.example/mid.m3u8", *[live("m", 10 + number) for number in range(9)])
@@ -572,7 +561,6 @@ async def test_by_hand_nobody_waits_for_a_source_that_hangs(make: Callable[..., 
 
 
 async def test_frozen_variants_are_a_frozen_source(make: Callable[..., Rig]) -> None:
-    """F31."""
     rig = make(ONE, TWO)
     rig.provider.on(ONE, master("900 high.m3u8", "100 low.m3u8"))
     for name in ("high", "low"):

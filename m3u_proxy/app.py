@@ -31,6 +31,7 @@ from m3u_proxy.pool.hls.segments import SegmentCache
 from m3u_proxy.pool.loopback import Grants
 from m3u_proxy.settings import Settings
 from m3u_proxy.storage import directories
+from m3u_proxy.storage.paces import Paces
 from m3u_proxy.upkeep import Upkeep
 from m3u_proxy.upstream.address import Judge
 from m3u_proxy.upstream.headers import request_headers
@@ -127,6 +128,9 @@ class Daemon:
         self.audience = wiring.audience(
             settings, self.judge, budget, grants, self._transcoder(), _viewer_limit(settings.max_viewers)
         )
+        self.paces = Paces(self.audience.pool.parts.pacer, settings.state_dir)
+        await self.paces.load()
+        self._stack.push_async_callback(self.paces.save)
         self._stack.push_async_callback(self.audience.aclose, "shutdown")
         segments = SegmentCache(budget)
         self._stack.push_async_callback(segments.aclose)
@@ -238,6 +242,7 @@ class Daemon:
         keep = self.background.keep
         keep("sweeper", self.audience.run)
         keep("loop-lag", self.lag.run)
+        keep("pacing", self.paces.run)
         self.upkeep.begin(self.background)
 
     async def _drain(self) -> None:

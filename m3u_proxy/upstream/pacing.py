@@ -11,7 +11,8 @@ from bisect import insort
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, isfinite
+from hashlib import blake2b
+from math import inf
 from typing import Literal
 from urllib.parse import parse_qsl, unquote
 
@@ -39,6 +40,8 @@ LIMITED = 60.0
 MEMORY = 600.0
 """Seconds after which a failure is forgotten."""
 MOST_URLS = 4096
+DIGEST = 16
+"""Bytes. What is remembered of a URL or an account, so that no credential lies in memory or in a file."""
 
 Denial = Literal["denied", "crowded", "retry_after"]
 
@@ -121,10 +124,12 @@ class Pacer:
     """
 
     def __init__(self, random: Callable[[], float]) -> None:
+        self.changes = 0
+        """Rises when what `dump` gives has become another."""
         self._random = random
         self._urls: OrderedDict[str, _Record] = OrderedDict()
         self._attempts: OrderedDict[str, list[tuple[float, str]]] = OrderedDict()
-        """Of each account, in order of time; those to come are reserved."""
+        """Of each account, with the URL, in order of time; those to come are reserved."""
 
     def __repr__(self) -> str:
         return f"<Pacer urls={len(self._urls)} accounts={len(self._attempts)}>"
@@ -137,8 +142,8 @@ class Pacer:
         """When the next attempt after a failure may start at ``url``, not before ``now``."""
         record = self._record(url, now)
         at = now if record is None else max(now, record.rested, record.blocked)
-        attempts = self._recent(account_of(url), now)
-        apart = [time for time, who in attempts if record is not None or who == url]
+        attempts, it = self._recent(_digest(account_of(url)), now), _digest(url)
+        apart = [time for time, who in attempts if record is not None or who == it]
         return _room(at, apart, [time for time, _ in attempts])
 
     def is_blocked(self, url: str, now: float) -> bool:
@@ -148,7 +153,10 @@ class Pacer:
 
     def note(self, url: str, at: float) -> None:
         """An attempt after a failure starts at ``at``, now or later."""
-        account = account_of(url)
+        self._note(_digest(account_of(url)), _digest(url), at)
+
+    def _note(self, account: str, url: str, at: float) -> None:
+        self.changes += 1
         insort(self._attempts.setdefault(account, []), (at, url))
         self._attempts.move_to_end(account)
         while len(self._attempts) > MOST_URLS:
@@ -156,7 +164,7 @@ class Pacer:
 
     def failed(self, url: str, now: float, run: float = 0.0) -> None:
         """An attempt has failed after it had given bytes for ``run`` seconds."""
-        record = self._touch(url, now)
+        record = self._touch(_digest(url), now)
         record.failures = max(0, record.failures - int(run / FORGIVEN))
         wait = min(APART * 2.0 ** min(record.failures, DOUBLINGS), LONGEST)
         record.rested = now + max(APART, wait * (1.0 - JITTER + 2.0 * JITTER * self._random()))
@@ -164,7 +172,7 @@ class Pacer:
 
     def denied(self, url: str, now: float, kind: Denial, seconds: float = 0.0) -> None:
         """The provider does not want to be asked for ``url``; ``seconds`` are those of a Retry-After."""
-        record = self._touch(url, now)
+        record = self._touch(_digest(url), now)
         if kind == "denied":
             wait = DENIED
         elif kind == "retry_after":
@@ -178,21 +186,26 @@ class Pacer:
     def healthy(self, url: str, now: float) -> None:
         """``url`` has been giving bytes for minutes: what it did before is forgotten."""
         del now
-        self._urls.pop(url, None)
+        if self._urls.pop(_digest(url), None) is not None:
+            self.changes += 1
 
     # -- memory -----------------------------------------------------------------------------------------
 
     def _record(self, url: str, now: float) -> _Record | None:
-        record = self._urls.get(url)
+        return self._known(_digest(url), now)
+
+    def _known(self, key: str, now: float) -> _Record | None:
+        record = self._urls.get(key)
         if record is not None and max(record.touched + MEMORY, record.blocked) <= now:
-            del self._urls[url]
+            del self._urls[key]
             return None
         return record
 
-    def _touch(self, url: str, now: float) -> _Record:
-        record = self._record(url, now) or self._urls.setdefault(url, _Record())
+    def _touch(self, key: str, now: float) -> _Record:
+        self.changes += 1
+        record = self._known(key, now) or self._urls.setdefault(key, _Record())
         record.touched = now
-        self._urls.move_to_end(url)
+        self._urls.move_to_end(key)
         while len(self._urls) > MOST_URLS:
             self._urls.popitem(last=False)
         return record
@@ -207,17 +220,22 @@ class Pacer:
         return attempts
 
     def dump(self, now: float) -> dict[str, object]:
-        """All of it as JSON values, times relative to ``now``. It holds credentials: for a private file."""
+        """All that counts still, as JSON values; times are relative to ``now``, names are digests."""
+        known = [(key, one) for key in list(self._urls) if (one := self._known(key, now)) is not None]
         urls = [
             [
-                url,
+                key,
                 one.failures,
                 [max(time - now, -MEMORY) for time in (one.rested, one.blocked, one.touched)],
                 [time - now for time in one.crowded],
             ]
-            for url, one in self._urls.items()
+            for key, one in known
         ]
-        attempts = [[url, [time - now]] for each in self._attempts.values() for time, url in each]
+        attempts = [
+            [account, url, time - now]
+            for account in list(self._attempts)
+            for time, url in self._recent(account, now)
+        ]
         return {"urls": urls, "attempts": attempts}
 
     def load(self, state: Mapping[str, object], now: float) -> None:
@@ -227,16 +245,24 @@ class Pacer:
         """
         for row in _rows(state.get("urls")):
             match row:
-                case [str(url), int(failures), [_, _, _] as times, list(crowded)]:
+                case [str(key), int(failures), [_, _, _] as times, list(crowded)] if _is_digest(key):
                     rested, blocked, touched = _times(times, RETRY_AFTER_CAP)
-                    record = self._touch(url, now + min(touched, 0.0))
+                    record = self._touch(key, now + min(touched, 0.0))
                     record.failures = min(max(failures, 0), DOUBLINGS)
                     record.rested, record.blocked = now + min(rested, 2 * LONGEST), now + blocked
                     record.crowded = [now + time for time in _times(crowded[-CROWDED_TIMES:], 0.0)]
         for row in _rows(state.get("attempts")):
             match row:
-                case [str(url), [_] as times]:
-                    self.note(url, now + _times(times, WINDOW)[0])
+                case [str(account), str(url), time] if _is_digest(account) and _is_digest(url):
+                    self._note(account, url, now + _times([time], WINDOW)[0])
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=DIGEST).hexdigest()
+
+
+def _is_digest(text: str) -> bool:
+    return re.fullmatch(f"[0-9a-f]{{{2 * DIGEST}}}", text) is not None
 
 
 def _rows(value: object) -> list[object]:
@@ -245,8 +271,8 @@ def _rows(value: object) -> list[object]:
 
 def _times(values: Sequence[object], latest: float) -> list[float]:
     """What was dumped as times, none later than ``latest``; anything else counts as long ago."""
-    known = (value if isinstance(value, int | float) and isfinite(value) else -MEMORY for value in values)
-    return [min(max(value, -MEMORY), latest) for value in known]
+    known = (value if isinstance(value, int | float) and abs(value) < inf else -MEMORY for value in values)
+    return [float(min(max(value, -MEMORY), latest)) for value in known]
 
 
 def _room(at: float, apart: list[float], window: list[float]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -12,6 +13,8 @@ from m3u_proxy.upstream.pacing import MOST_URLS, Pacer, account_of
 A = "http://provider.example/live/alice/s3cret/1.ts"
 B = "http://provider.example/live/alice/s3cret/2.ts"
 ELSEWHERE = "http://backup.example/live/alice/s3cret/1.ts"
+
+KEY = "0123456789abcdef" * 2
 
 
 def a_pacer(random: float = 0.5) -> Pacer:
@@ -269,8 +272,9 @@ def test_a_restart_forgets_nothing_whatever_the_clock_says() -> None:
     [
         {},
         {"urls": None, "attempts": 5},
-        {"urls": [1, [], ["u"], [A, 1, [0, 0], []], [A, "1", [0, 0, 0], []], {"a": 1}]},
-        {"attempts": [1, [], ["u"], [A, []], [A, 1], [1, [1]]]},
+        {"urls": [1, [], ["u"], [KEY, 1, [0, 0], []], [KEY, "1", [0, 0, 0], []], {"a": 1}]},
+        {"urls": [[A, 1, [0, 0, 0], []]], "attempts": [[A, A, 0]]},
+        {"attempts": [1, [], ["u"], [KEY, []], [KEY, 1], [1, [1]], [KEY, KEY]]},
     ],
 )
 def test_nonsense_is_left_out_when_loading(state: dict[str, object]) -> None:
@@ -279,10 +283,51 @@ def test_nonsense_is_left_out_when_loading(state: dict[str, object]) -> None:
     assert pacer.dump(100.0) == {"urls": [], "attempts": []}
 
 
-def test_no_file_can_silence_a_source_for_long() -> None:
-    pacer = a_pacer()
-    times = [1e300, float("inf"), 1e300]
-    pacer.load({"urls": [[A, 10**9, times, [1e300, None]]], "attempts": [[A, [1e300]]]}, 0.0)
+@pytest.mark.parametrize("huge", [1e300, 10**400, float("inf"), float("nan")])
+def test_no_file_can_silence_a_source_for_long(huge: float) -> None:
+    before, pacer = a_pacer(), a_pacer()
+    before.failed(A, 0.0)
+    before.note(A, 0.0)
+    state = before.dump(0.0)
+    match state:
+        case {"urls": [[key, *_]], "attempts": [[account, url, _]]}:
+            state = {"urls": [[key, 10**9, [huge] * 3, [huge, None]]], "attempts": [[account, url, huge]]}
+        case _:
+            pytest.fail("the form has changed")
+    pacer.load(state, 0.0)
     assert pacer.earliest(A, 0.0) <= 300.0
     pacer.failed(A, 0.0)
     assert pacer.earliest(A, 0.0) <= 300.0
+
+
+def test_a_dump_names_no_credential() -> None:
+    pacer = a_pacer()
+    pacer.failed(A, 0.0)
+    pacer.note(A, 0.0)
+    text = json.dumps(pacer.dump(0.0))
+    assert all(word not in text for word in ("alice", "s3cret", "provider"))
+
+
+def test_every_change_is_counted() -> None:
+    pacer, seen = a_pacer(), {0}
+    changes: list[Callable[[], None]] = [
+        lambda: pacer.failed(A, 0.0),
+        lambda: pacer.note(A, 0.0),
+        lambda: pacer.denied(A, 0.0, "denied"),
+        lambda: pacer.healthy(A, 0.0),
+    ]
+    for change in changes:
+        change()
+        assert pacer.changes not in seen
+        seen.add(pacer.changes)
+    before = pacer.changes
+    pacer.healthy(A, 0.0)
+    pacer.earliest(A, 0.0)
+    assert pacer.changes == before
+
+
+def test_what_is_long_over_is_not_dumped() -> None:
+    pacer = a_pacer()
+    pacer.failed(A, 0.0)
+    pacer.note(A, 0.0)
+    assert pacer.dump(600.0) == {"urls": [], "attempts": []}

@@ -1,115 +1,71 @@
-"""Command line: read the settings once, run the daemon."""
+"""Command line: serve, or speak to a daemon that does."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import importlib
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-
-import uvloop
 
 from m3u_proxy import __version__
-from m3u_proxy.app import Daemon
-from m3u_proxy.demo import DemoSource
-from m3u_proxy.errors import StartError
-from m3u_proxy.log import Logs
-from m3u_proxy.model import endpoint_of
-from m3u_proxy.settings import Settings, SettingsError, env_example, load, print_env
-from m3u_proxy.web.api import plain_stream, transcoded_stream
-from m3u_proxy.web.schema import StreamRequest, TranscodeRequest
+from m3u_proxy.client import parser as client
 
-DEMO_TEMPLATE = "-i {input_url} -c copy -f hls index.m3u8"
 DONE, FAILED, USAGE = 0, 1, 2
+_EPILOG = """examples:
+  m3u-proxy                                   serve on port 8085
+  m3u-proxy --demo                            serve with a test channel to watch
+  PORT=9000 m3u-proxy                         serve elsewhere
+  m3u-proxy add http://provider.example/1.ts  add a stream to the daemon that runs here
+  m3u-proxy top                               watch it
+
+Settings come from the environment; see --print-env."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Exit codes: 0 done, 1 failed, 2 bad settings or usage."""
-    arguments = _parser().parse_args(argv)
-    if arguments.print_env:
-        sys.stdout.write(env_example())
-        return DONE
-    try:
-        settings = load(os.environ)
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return USAGE
-    if arguments.check_config:
-        sys.stdout.write(print_env(settings))
-        return DONE
-    return _serve(settings, demo=arguments.demo)
+    given = _parser().parse_args(argv)
+    if given.command not in (None, "serve"):
+        return client.run(given, os.environ, sys.stdout)
+    return _serve(given)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="m3u-proxy",
-        description="Stream-pooling proxy for IPTV. Settings come from the environment; see --print-env.",
-        epilog="examples:  m3u-proxy            serve on port 8085\n"
-        "           m3u-proxy --demo     serve with a test channel to watch\n"
-        "           PORT=9000 m3u-proxy  serve elsewhere",
+        description="Stream-pooling proxy for IPTV. Without a command it serves.",
+        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", nargs="?", choices=["serve"], default="serve", help="the default")
-    parser.add_argument("--demo", action="store_true", help="add a test channel to watch")
-    parser.add_argument("--print-env", action="store_true", help="print .env.example and exit")
-    parser.add_argument("--check-config", action="store_true", help="print the settings in force and exit")
     parser.add_argument("--version", action="version", version=f"m3u-proxy {__version__}")
+    _serving(parser, default=False)
+    subparsers = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
+    _serving(subparsers.add_parser("serve", help="serve, the default"), default=argparse.SUPPRESS)
+    client.add_commands(subparsers)
     return parser
 
 
-def _serve(settings: Settings, *, demo: bool) -> int:
-    with (
-        Logs(settings.log_level, settings.log_format, anonymize=settings.log_anonymize) as logs,
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+def _serving(parser: argparse.ArgumentParser, default: object) -> None:
+    for name, what in (
+        ("--demo", "add a test channel to watch"),
+        ("--print-env", "print .env.example and exit"),
+        ("--check-config", "print the settings in force and exit"),
     ):
-        try:
-            runner.run(_run(Daemon(settings, lambda: logs.dropped), demo=demo))
-        except StartError as error:
-            sys.stderr.write(f"m3u-proxy: {error.detail}\n")
-            return FAILED
-    return DONE
+        parser.add_argument(name, action="store_true", default=default, help=what)
 
 
-async def _run(daemon: Daemon, *, demo: bool) -> None:
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(daemon)
-        if demo:
-            await stack.enter_async_context(_demo(daemon))
-        await daemon.stopped()
-
-
-@asynccontextmanager
-async def _demo(daemon: Daemon) -> AsyncIterator[None]:
-    """The test channel, through the proxy like any other: as it is, and as HLS."""
-    ffmpeg, context = daemon.binaries.ffmpeg, daemon.context
-    if ffmpeg is None:
-        sys.stdout.write("No demo channel: there is no FFmpeg.\n")
-        yield
-        return
-    async with DemoSource(ffmpeg.path, ffmpeg.encoders, daemon.kit.confinement) as source:
-        daemon.judge.allow(*source.address)
-        plain = StreamRequest(url=source.url, metadata=_title("Demo channel"), permanent=True)
-        hls = TranscodeRequest(
-            url=source.url, profile=DEMO_TEMPLATE, metadata=_title("Demo channel, HLS"), permanent=True
-        )
-        streams = [
-            context.audience.define(plain_stream(context, plain)),
-            context.audience.define(transcoded_stream(context, hls)),
-        ]
-        base = f"http://localhost:{daemon.addresses[0][1]}{context.config.root_path}"
-        lines = ["", "Demo channel", f"  in a browser   {base}/ui"]
-        forms = zip(("MPEG-TS", "HLS"), streams, strict=True)
-        lines += [
-            f"  in VLC         {base}{endpoint_of(stream.id, stream.kind)}   ({form})"
-            for form, stream in forms
-        ]
-        sys.stdout.write("\n".join([*lines, "", ""]))
-        sys.stdout.flush()
-        yield
-
-
-def _title(title: str) -> dict[str, str]:
-    """Metadata of a demo stream; the page starts one that says ``demo`` by itself."""
-    return {"title": title, "demo": "true"}
+def _serve(given: argparse.Namespace) -> int:
+    # Half a second of imports that a subcommand need not wait for.
+    settings = importlib.import_module("m3u_proxy.settings")
+    if given.print_env:
+        sys.stdout.write(settings.env_example())
+        return DONE
+    try:
+        loaded = settings.load(os.environ)
+    except settings.SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return USAGE
+    if given.check_config:
+        sys.stdout.write(settings.print_env(loaded))
+        return DONE
+    code: int = importlib.import_module("m3u_proxy.serve").serve(loaded, demo=given.demo)
+    return code

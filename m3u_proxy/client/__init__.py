@@ -1,0 +1,1 @@
+"""Hands for people: subcommands that speak to a running daemon through its HTTP API."""

@@ -18,6 +18,7 @@ from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.catalog import Catalog
 from m3u_proxy.pool.checkup import Checkup
 from m3u_proxy.pool.live.outlet import PeerWatch
+from m3u_proxy.pool.live.overlap import OverlapLimits
 from m3u_proxy.pool.live.relay import RelayLimits
 from m3u_proxy.pool.loopback import Grants
 from m3u_proxy.pool.memory import Memory
@@ -60,6 +61,7 @@ def audience(
             queue=min(QUEUE, settings.change_buffer_chunks * QUEUE_UNIT),
             filler=settings.filler,
         ),
+        overlap=_overlap(settings),
         vod_limits=VodLimits(resume=settings.stream_total_timeout),
         budget=budget,
         tally=Tally(),
@@ -108,6 +110,16 @@ async def hardware(settings: Settings, binaries: Binaries) -> hw.Hardware:
         found = hw.Hardware()
     hw.tell(found)
     return found
+
+
+def _overlap(settings: Settings) -> OverlapLimits | None:
+    if not settings.strict_live_ts_overlap_trim:
+        return None
+    return OverlapLimits(
+        signature=settings.strict_live_ts_overlap_signature_size,
+        search=settings.strict_live_ts_overlap_max_search_size,
+        wait=settings.strict_live_ts_overlap_max_wait,
+    )
 
 
 class Opener:

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from m3u_proxy.media.psi import PACKET, ElementaryStream, Programme, Psi
 from m3u_proxy.media.randomaccess import PointFinder
+from m3u_proxy.media.timestamps import decoding_time
 
 __all__ = [
     "PACKET",
@@ -88,6 +89,16 @@ class Scanner:
     def has_video(self) -> bool | None:
         """``None`` until a PMT was seen."""
         return None if self.programme is None else self.programme.first("video") is not None
+
+    @property
+    def leading_pid(self) -> int:
+        """PID of the programme's first video, or else its first audio; -1 until a PMT was seen."""
+        return self._points.pid
+
+    @property
+    def time(self) -> int | None:
+        """Decoding timestamp of the newest PES packet of that PID, in ticks of 90 kHz; ``None`` without."""
+        return decoding_time(self._points.newest)
 
     @property
     def resyncs(self) -> int:

@@ -10,11 +10,11 @@ from collections.abc import Collection
 from typing import Final
 
 from m3u_proxy.media.psi import PACKET, ElementaryStream, Programme, payload_start
+from m3u_proxy.media.timestamps import MASK, SECOND, pts_of
 
 _LOOKAHEAD: Final = 16  # packets in which an unflagged keyframe must show itself
-_AUDIO_STEP: Final = 36_000  # 0.4 s in ticks of 90 kHz
+_AUDIO_STEP: Final = 2 * SECOND // 5
 _AUDIO_PACKETS: Final = 64  # packets between the points of audio that has no timestamps
-_TIMESTAMP_MASK: Final = (1 << 33) - 1
 
 
 _GO_ON, _KEY, _NOT_KEY = range(3)
@@ -55,6 +55,8 @@ class PointFinder:
         self.pid = -1
         self.passed = 0
         """Packets before the data at hand."""
+        self.newest = b""
+        """The packet that began the newest PES packet of the leading stream."""
         self._programme: Programme | None = None
         self._leading: ElementaryStream | None = None
         self._last_pts: int | None = None
@@ -69,6 +71,7 @@ class PointFinder:
         if leading != self._leading:
             self._leading = leading
             self.pid = leading.pid if leading else -1
+            self.newest = b""
             self._last_pts = self._last_packet = None
 
     def judge(self, data: bytes, at: int) -> bool | None:
@@ -77,6 +80,7 @@ class PointFinder:
         start = payload_start(data[at : at + 5])
         if leading is None or start >= PACKET:
             return False
+        self.newest = data[at : at + PACKET]
         if leading.kind == "audio":
             return self._audio_due(data, at, start)
         if start > 5 and data[at + 5] & 0x40:  # random_access_indicator (§2.4.3.5)
@@ -88,21 +92,14 @@ class PointFinder:
     def _audio_due(self, data: bytes, at: int, start: int) -> bool:
         """Any frame of audio will do: take one every 0.4 s."""
         packet = self.passed + at // PACKET
-        pts = None if data[at + 3] & 0xC0 else _pts(data[at + start : at + PACKET])
+        pts = None if data[at + 3] & 0xC0 else pts_of(data[at + start : at + PACKET])
         if pts is not None and self._last_pts is not None:
-            due = (pts - self._last_pts) & _TIMESTAMP_MASK >= _AUDIO_STEP
+            due = (pts - self._last_pts) & MASK >= _AUDIO_STEP
         else:
             due = self._last_packet is None or packet - self._last_packet >= _AUDIO_PACKETS
         if due:
             self._last_pts, self._last_packet = pts, packet
         return due
-
-
-def _pts(pes: bytes) -> int | None:
-    """The presentation timestamp of a PES packet, in ticks of 90 kHz (§2.4.3.7)."""
-    if len(pes) < 14 or pes[:3] != b"\0\0\1" or not pes[7] & 0x80:
-        return None
-    return (pes[9] & 0x0E) << 29 | pes[10] << 22 | (pes[11] & 0xFE) << 14 | pes[12] << 7 | pes[13] >> 1
 
 
 def _is_keyframe(data: bytes, at: int, verdicts: bytes) -> bool | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from m3u_proxy.ffmpeg.input import SWITCHED
 from m3u_proxy.model import Kind, Stream, StreamKey, guess_kind
@@ -12,6 +12,7 @@ from m3u_proxy.pool.attempts import Attempts, Succession, Switch
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.hls.listing import Settled
 from m3u_proxy.pool.hls.passthrough import Passthrough
+from m3u_proxy.pool.live.overlap import OverlapLimits
 from m3u_proxy.pool.live.relay import Relay, RelayLimits
 from m3u_proxy.pool.loopback import Grants
 from m3u_proxy.pool.memory import Memory
@@ -34,6 +35,8 @@ class Parts:
     open_source: Callable[[Ask], Source]
     accounts: Accounts
     relay_limits: RelayLimits
+    overlap: OverlapLimits | None
+    """How far what a live source repeats after a reconnect is looked for."""
     vod_limits: VodLimits
     budget: Budget
     tally: Tally
@@ -48,9 +51,11 @@ class Parts:
     ask_resolver: Callable[[str, AskResolver, Mapping[str, str]], Awaitable[Named | None]]
     """Ask a failover resolver: its URL, the question, the stream's metadata."""
 
-    def make_relay(self, key: StreamKey, kind: Kind, succession: Succession) -> Relay:
+    def make_relay(
+        self, key: StreamKey, kind: Kind, succession: Succession, limits: RelayLimits | None = None
+    ) -> Relay:
         """A relay of whatever ``succession`` opens."""
-        return Relay(key, kind, succession, limits=self.relay_limits, tally=self.tally)
+        return Relay(key, kind, succession, limits=limits or self.relay_limits, tally=self.tally)
 
 
 class Workshop:
@@ -123,7 +128,9 @@ class Workshop:
     def relay(self) -> Relay:
         """For a live stream."""
         self._remember(Kind.LIVE)
-        return self.parts.make_relay(self._key, Kind.LIVE, self.attempts)
+        parts = self.parts
+        limits = replace(parts.relay_limits, overlap=parts.overlap)
+        return parts.make_relay(self._key, Kind.LIVE, self.attempts, limits)
 
     def passthrough(self) -> Passthrough:
         """For a playlist. An FFmpeg that reads it begins anew behind another source: it would lose tracks."""

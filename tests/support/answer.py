@@ -30,6 +30,8 @@ class Answer:
     body: bytes | str = b""
     ts: bool = False
     """Body: the live transport stream from its live edge on, without an end."""
+    back: int = 0
+    """With ``ts``: so many bytes of backlog are sent first, as fast as they are taken."""
     html: bool = False
     """Body: an HTML page under the content type of MPEG-TS."""
     file: bool = False
@@ -160,7 +162,7 @@ class Sender:
             key=lambda each: each[1],
             default=("", sys.maxsize),
         )
-        position = self._edge.position
+        position = max(0, self._edge.position - answer.back)
         while self._connection.sent < limit:
             sent = self._connection.sent
             piece = await self._edge.read(position + sent) if answer.ts else body[sent : sent + (1 << 16)]

@@ -23,6 +23,7 @@ from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.catalog import Catalog
 from m3u_proxy.pool.entry import Entry, Running
 from m3u_proxy.pool.live.outlet import PeerWatch
+from m3u_proxy.pool.live.overlap import OverlapLimits
 from m3u_proxy.pool.live.relay import Relay, RelayLimits
 from m3u_proxy.pool.loopback import Grants
 from m3u_proxy.pool.memory import Memory
@@ -165,6 +166,7 @@ def parts_of(open_source: Callable[[Ask], Source], *, reconnect: float = 30.0) -
         open_source=open_source,
         accounts=Accounts({}),
         relay_limits=RelayLimits(),
+        overlap=OverlapLimits(),
         vod_limits=VodLimits(),
         budget=Budget(64 * 2**20),
         tally=Tally(),

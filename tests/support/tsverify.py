@@ -57,6 +57,27 @@ def verify(capture: bytes) -> Report:
     return report
 
 
+def setbacks(capture: bytes) -> dict[int, float]:
+    """PID -> seconds by which its presentation times ever fell back behind the latest one (§2.4.3.7).
+
+    Pictures that are shown in another order than they are sent in count as well: some tenths of a second.
+    """
+    latest: dict[int, int] = {}
+    longest: dict[int, float] = {}
+    for packet in _packets(capture, Report()):
+        pes = _payload(packet)
+        if not packet[1] & 0x40 or len(pes) < 14 or pes[:3] != b"\0\0\1" or not pes[7] & 0x80:
+            continue
+        bits = int.from_bytes(pes[9:14], "big")
+        pts = bits >> 3 & 0x1C0000000 | bits >> 2 & 0x3FFF8000 | bits >> 1 & 0x7FFF
+        pid = _pid(packet)
+        ahead = (pts - latest.get(pid, pts)) % 2**33
+        if ahead < 2**32:
+            latest[pid] = pts
+        longest[pid] = max(longest.get(pid, 0.0), (2**33 - ahead) / 90_000 if ahead >= 2**32 else 0.0)
+    return longest
+
+
 def slices_of(capture: bytes, source: bytes) -> list[tuple[int, int]]:
     """Cut a capture into runs that are bytes of the source, in bytes: ``[(offset, length), …]``.
 

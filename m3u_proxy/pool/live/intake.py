@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 
 from m3u_proxy.media.mpegts import (
     Batch,
+    NotMedia,
     Point,
     Programme,
     Scanner,
@@ -18,6 +19,7 @@ from m3u_proxy.media.mpegts import (
     without,
 )
 from m3u_proxy.media.psi import PAT_PID
+from m3u_proxy.pool.live.overlap import Overlap, OverlapLimits, Same, Tail
 
 KEYFRAME_PATIENCE = 3.0
 """Seconds a new connection may take to show a random-access point before it is played without one."""
@@ -27,6 +29,8 @@ FLAG_PATIENCE = 10.0
 """Seconds after a seam in which the first packet of a PID is still flagged; rare tables come that seldom."""
 DVB_PIDS = (0x10, 0x11, 0x12, 0x14)
 """NIT, SDT, EIT and TDT (ETSI EN 300 468 table 1): they may be there although no PMT names them."""
+
+_NOTHING = Batch(b"", ())
 
 
 class Gate:
@@ -76,10 +80,17 @@ class Gate:
 
 
 class Intake:
-    """Aligns, gates and joins. Times are monotonic seconds."""
+    """Aligns, gates and joins. Times are monotonic seconds.
 
-    def __init__(self) -> None:
+    With ``overlap`` a connection is not played twice where it repeats the one before to the same source.
+    """
+
+    def __init__(self, overlap: OverlapLimits | None = None) -> None:
         self._scanner = Scanner()
+        self._overlap_limits = overlap
+        self._overlap: Overlap | None = None
+        self._tail = Tail(overlap.signature if overlap else 0)
+        self._source = ""
         self._gate = Gate(0.0)
         self._began = self._joined = False
         self._unflagged: set[int] = set()
@@ -90,15 +101,50 @@ class Intake:
         """What the tables say; ``None`` until they have come."""
         return self._scanner.programme
 
-    def connect(self, now: float) -> None:
-        """A new connection follows."""
-        self._scanner.reset()
+    def connect(self, now: float, source: str = "") -> None:
+        """A new connection follows, to that source."""
+        sent = self._tail.read() if source == self._source and self._joined else b""
+        self._source = source
+        if self._overlap_limits is not None and sent:
+            self._overlap = Overlap(sent, self._scanner.time, self._overlap_limits)
+        else:
+            self._begin(Scanner(), now)
+
+    def _begin(self, scanner: Scanner, now: float) -> None:
+        """What comes now does not go on where the last connection ended."""
+        self._scanner = scanner
+        self._overlap = None
+        self._tail.clear()
         self._gate = Gate(now, self._video if self._began else None)
         self._joined = False
 
     def feed(self, piece: bytes, now: float) -> Batch:
         """Whole packets that may go on to viewers, possibly none. Raises ``NotMedia``."""
-        batch = self._gate.pass_(self._scanner.feed(piece), now)
+        if self._overlap is not None:
+            return self._compare(self._overlap, piece, now)
+        try:
+            batch = self._scanner.feed(piece)
+        except NotMedia:
+            self._tail.clear()  # nothing can go on behind that
+            raise
+        if self._overlap_limits is not None:
+            self._tail.push(piece)
+        return self._pass(batch, now)
+
+    def _compare(self, overlap: Overlap, piece: bytes, now: float) -> Batch:
+        """As ``feed``, while it cannot be told how a connection follows the one before."""
+        found = overlap.feed(piece, now)
+        if isinstance(found, Same):
+            self._overlap = None
+            return self.feed(found.rest, now) if found.rest else _NOTHING
+        if found is None:
+            return _NOTHING
+        self._begin(overlap.scanner, now)
+        self._tail.push(piece)
+        return self._pass(found.batch, now)
+
+    def _pass(self, batch: Batch, now: float) -> Batch:
+        batch = self._gate.pass_(batch, now)
         if not batch.data:
             return batch
         if not self._joined:

@@ -21,6 +21,7 @@ from m3u_proxy.pool.attempts import Succession, Switched
 from m3u_proxy.pool.live.fanout import Fanout
 from m3u_proxy.pool.live.intake import Intake
 from m3u_proxy.pool.live.outlet import Outlet
+from m3u_proxy.pool.live.overlap import OverlapLimits
 from m3u_proxy.pool.live.ring import Ring
 from m3u_proxy.pool.live.sinks import PipeSink
 from m3u_proxy.pool.rate import Floor, Rate
@@ -50,6 +51,8 @@ class RelayLimits:
     queue: int = 1024 * 1024
     filler: float = 30.0
     """How long viewers are kept while no source gives anything."""
+    overlap: OverlapLimits | None = None
+    """How far what a source repeats after a reconnect is looked for; ``None``: it is played again."""
 
 
 class Relay(Running):
@@ -76,7 +79,7 @@ class Relay(Running):
         self.connected = False
         self._succession = succession
         self._tally = tally
-        self._intake = Intake()
+        self._intake = Intake(limits.overlap)
         self._ring = Ring(limits.ring)
         self._edge = self._intake.tables()
         self._fanout = Fanout(self._ring, lambda: self._edge, queue=limits.queue, tally=tally)
@@ -207,7 +210,7 @@ class Relay(Running):
             self._filler = None
 
     async def _read(self, source: Source) -> None:
-        self._intake.connect(monotonic())
+        self._intake.connect(monotonic(), self._succession.url)
         while True:
             piece = await source.read()
             self.bytes_in += len(piece)

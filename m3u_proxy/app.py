@@ -23,6 +23,7 @@ from m3u_proxy.ffmpeg.command import HlsOptions
 from m3u_proxy.ffmpeg.confine import Confinement
 from m3u_proxy.ffmpeg.profiles import profiles
 from m3u_proxy.ffmpeg.run import Kit, Ledger
+from m3u_proxy.ffmpeg.tools import Tools, look_up
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.observe.lag import LoopLag
 from m3u_proxy.observe.metrics import Metrics, Sources
@@ -35,6 +36,7 @@ from m3u_proxy.storage.paces import Paces
 from m3u_proxy.upkeep import Upkeep
 from m3u_proxy.upstream.address import Judge
 from m3u_proxy.upstream.headers import request_headers
+from m3u_proxy.upstream.reach import Reach
 from m3u_proxy.web.context import Context, Health, WebConfig
 from m3u_proxy.web.links import Links
 from m3u_proxy.web.listener import Deadlines, Listener, bind
@@ -67,6 +69,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self.instance = token_hex(8)
         self.health = Health()
+        self.tools = Tools()
         self._inside: list[tuple[str, int]] = []
         """Where FFmpeg reads: nobody else's business, and no target."""
         self.addresses: list[tuple[str, int]] = []
@@ -183,6 +186,9 @@ class Daemon:
             segments=segments,
             links=Links(settings.root_path),
             checkup=wiring.checkup(self.audience.pool, self.binaries, self.kit),
+            reach=Reach(self.judge, tls_verify=settings.upstream_tls_verify),
+            facts=wiring.facts(settings, self.binaries),
+            tools=lambda: self.tools,
             health=self.health,
             check_url=self._check_url,
             request_headers=request_headers,
@@ -243,7 +249,12 @@ class Daemon:
         keep("sweeper", self.audience.run)
         keep("loop-lag", self.lag.run)
         keep("pacing", self.paces.run)
+        keep("tools", self._look_up_tools)
         self.upkeep.begin(self.background)
+
+    async def _look_up_tools(self) -> None:
+        """Serving does not wait for it: each of them takes a second to start."""
+        self.tools = await look_up()
 
     async def _drain(self) -> None:
         """Let nobody in, let segments on their way arrive, end everything else."""

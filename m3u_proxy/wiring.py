@@ -34,6 +34,7 @@ from m3u_proxy.upstream.headers import request_headers
 from m3u_proxy.upstream.pacing import Pacer
 from m3u_proxy.upstream.resolver import FailoverResolver
 from m3u_proxy.upstream.source import HttpSource, Limits
+from m3u_proxy.web.context import Facts
 
 PROBE = 12.0
 """Seconds that ffprobe may read a source."""
@@ -120,6 +121,40 @@ def _overlap(settings: Settings) -> OverlapLimits | None:
         search=settings.strict_live_ts_overlap_max_search_size,
         wait=settings.strict_live_ts_overlap_max_wait,
     )
+
+
+def facts(settings: Settings, binaries: Binaries) -> Facts:
+    """What is told of them; a password of Redis is not."""
+    return Facts(
+        ffmpeg_version=binaries.ffmpeg.banner if binaries.ffmpeg else None,
+        redis={
+            "enabled": settings.redis_enabled,
+            "pooling_enabled": settings.enable_transcoding_pooling,
+            "host": settings.redis_host,
+            "port": settings.redis_port,
+            "db": settings.redis_db,
+            "max_clients_per_stream": settings.max_clients_per_shared_stream,
+            "stream_timeout": _whole(settings.stream_timeout),
+            "sharing_strategy": settings.stream_sharing_strategy,
+        },
+        configuration={
+            "default_user_agent": settings.default_user_agent,
+            "client_timeout": _whole(settings.client_timeout),
+            "stream_timeout": _whole(settings.stream_timeout),
+            "cleanup_interval": _whole(settings.cleanup_interval),
+            "max_retries": settings.default_max_retries,
+        },
+        worker={
+            "worker_id": settings.worker_id or "single",
+            "heartbeat_interval": _whole(settings.heartbeat_interval),
+            "multi_worker_mode": settings.workers > 1,
+        },
+    )
+
+
+def _whole(seconds: float) -> float:
+    """Without a fraction where there is none, as editors know these numbers."""
+    return int(seconds) if seconds.is_integer() else seconds
 
 
 class Opener:

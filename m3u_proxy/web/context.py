@@ -11,10 +11,13 @@ from aiohttp import web
 
 from m3u_proxy.ffmpeg.hardware import Hardware
 from m3u_proxy.ffmpeg.profiles import Profile, profiles
+from m3u_proxy.ffmpeg.tools import Tools
 from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.checkup import Checkup
 from m3u_proxy.pool.hls.segments import SegmentCache
+from m3u_proxy.upstream.reach import Reach
 from m3u_proxy.web.links import Links
+from m3u_proxy.web.schema_answers import ConfigurationShown, RedisShown, WorkerShown
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,16 @@ class WebConfig:
     version: str
     strict_live_ts: bool = False
     """Every stream is endless, whatever its provider says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is told of the settings and of the machine. No secret is among it."""
+
+    ffmpeg_version: str | None
+    redis: RedisShown
+    configuration: ConfigurationShown
+    worker: WorkerShown
 
 
 @dataclass(slots=True)
@@ -59,6 +72,8 @@ class Context:
     segments: SegmentCache
     links: Links
     checkup: Checkup
+    reach: Reach
+    facts: Facts
     health: Health
     check_url: Callable[[str, str], str]
     """Judge a URL given by an editor: field name and URL; the URL, or ``InvalidField``."""
@@ -72,6 +87,8 @@ class Context:
     """What encodes."""
     profiles: Mapping[str, Profile] = field(default_factory=profiles)
     """The built-in ones, for that hardware."""
+    tools: Callable[[], Tools] = Tools
+    """Versions of what resolves pages, once they are known."""
     auth_failures: Counter[str] = field(default_factory=Counter)
     """Requests without the right token, by what was wrong: ``missing`` or ``wrong``."""
     started_at: float = 0.0

@@ -14,12 +14,14 @@ from m3u_proxy.web.statistics import proxy_stats
 WEDGED = 2.0
 """Seconds of loop lag from which the process counts as not ready."""
 PAGE = "ui.html"
+ICON = "favicon.ico"
 ASSETS = web.AppKey("assets", dict[str, bytes])
 _TYPES = {
-    PAGE: "text/html",
-    "ui.css": "text/css",
-    "ui.js": "text/javascript",
-    "hls.light.min.js": "text/javascript",
+    PAGE: "text/html; charset=utf-8",
+    "ui.css": "text/css; charset=utf-8",
+    "ui.js": "text/javascript; charset=utf-8",
+    "hls.light.min.js": "text/javascript; charset=utf-8",
+    ICON: "image/vnd.microsoft.icon",
 }
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
@@ -106,6 +108,11 @@ async def page(request: web.Request) -> web.Response:
     return _asset(request, PAGE, {"Content-Security-Policy": _CSP, "Cache-Control": "no-cache"})
 
 
+async def favicon(request: web.Request) -> web.Response:
+    """``GET /favicon.ico``: what browsers ask for by themselves."""
+    return _asset(request, ICON, {"Cache-Control": "public, max-age=86400"})
+
+
 async def static(request: web.Request) -> web.Response:
     """``GET /static/{name}``: one of a fixed table of files."""
     return _asset(request, request.match_info["name"], {"Cache-Control": "public, max-age=3600"})
@@ -121,4 +128,4 @@ def _asset(request: web.Request, name: str, headers: dict[str, str]) -> web.Resp
     body = request.app[ASSETS].get(name)
     if body is None:
         raise NotFound("Not Found")
-    return web.Response(body=body, headers={"Content-Type": f"{_TYPES[name]}; charset=utf-8", **headers})
+    return web.Response(body=body, headers={"Content-Type": _TYPES[name], **headers})

@@ -6,7 +6,18 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from m3u_proxy.web import api, check, ops, play, playlists, queries, segments, statistics
+from m3u_proxy.web import (
+    api,
+    check,
+    info,
+    ops,
+    play,
+    playlists,
+    probes,
+    queries,
+    segments,
+    statistics,
+)
 from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.middleware import MEDIA, Handler, answer, authorize
 
@@ -30,6 +41,10 @@ ROUTES = (
     Route("GET", "/metrics", ops.metrics),
     Route("GET", "/ui", ops.page, open=True),
     Route("GET", "/static/{name}", ops.static, open=True),
+    Route("GET", "/favicon.ico", ops.favicon, open=True),
+    Route("GET", "/info", info.info),
+    Route("POST", "/test-connection", probes.test_connection),
+    Route("GET", "/validate-cookies-file", probes.validate_cookies_file),
     Route("POST", "/streams", api.create_stream),
     Route("GET", "/streams", api.list_streams),
     Route("GET", "/streams/by-metadata", queries.streams_by_metadata),

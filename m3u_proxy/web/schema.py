@@ -134,6 +134,14 @@ class CheckRequest(BaseModel):
     headers: Annotated[dict[str, str], BeforeValidator(_headers)] = {}
 
 
+class ConnectionTestRequest(BaseModel):
+    """Body of ``POST /test-connection``. What is no http URL is told in the answer, not refused."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    url: Text
+
+
 class TranscodeRequest(StreamRequest):
     """Body of ``POST /transcode``."""
 

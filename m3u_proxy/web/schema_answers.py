@@ -69,3 +69,81 @@ class DeletedOldest(TypedDict):
     deleted_stream: str | None
     stream_age_seconds: NotRequired[float]
     deleted_count: int
+
+
+class ConnectionTested(TypedDict):
+    """Answer to ``POST /test-connection``."""
+
+    success: bool
+    message: str
+    url_tested: str
+    status_code: NotRequired[int]
+    error: NotRequired[str]
+
+
+class FileValidated(TypedDict):
+    """Answer to ``GET /validate-cookies-file``."""
+
+    valid: bool
+    message: str
+
+
+class HardwareShown(TypedDict):
+    """What encodes."""
+
+    enabled: bool
+    type: str
+    device: str
+    ffmpeg_args: list[str]
+
+
+class RedisShown(TypedDict):
+    """How Redis is set up; without its password."""
+
+    enabled: bool
+    pooling_enabled: bool
+    host: str
+    port: int
+    db: int
+    max_clients_per_stream: int
+    stream_timeout: float
+    sharing_strategy: str
+
+
+class TranscodingShown(TypedDict):
+    """Whether there is an FFmpeg, and the built-in profiles: name and template."""
+
+    enabled: bool
+    profiles: dict[str, str]
+
+
+class ConfigurationShown(TypedDict):
+    """Settings that editors show; durations in seconds."""
+
+    default_user_agent: str
+    client_timeout: float
+    stream_timeout: float
+    cleanup_interval: float
+    max_retries: int
+
+
+class WorkerShown(TypedDict):
+    """Which of several processes this is."""
+
+    worker_id: str
+    heartbeat_interval: float
+    multi_worker_mode: bool
+
+
+class Info(TypedDict):
+    """Answer to ``GET /info``."""
+
+    version: str
+    ffmpeg_version: str | None
+    streamlink_version: str | None
+    ytdlp_version: str | None
+    hardware_acceleration: HardwareShown
+    redis: RedisShown
+    transcoding: TranscodingShown
+    configuration: ConfigurationShown
+    worker: WorkerShown

@@ -100,7 +100,7 @@ async def test_head_is_get_without_a_body(daemon: Daemon) -> None:
 
 async def test_every_route_answers_under_both_paths(daemon: Daemon) -> None:
     for method, path in sorted(PUBLIC | PROTECTED):
-        target = path.format(id=ID, name="ui.css")
+        target = path.format(id=ID, name="ui.css", client="nobody")
         plain, prefixed = [
             await ask(daemon.port, head(prefix + target, method=method)) for prefix in ("", "/m3u-proxy")
         ]

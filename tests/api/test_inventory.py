@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from m3u_proxy.web.context import Context, Health, WebConfig
+from m3u_proxy.web.context import Context, WebConfig
 from m3u_proxy.web.middleware import answer
 from m3u_proxy.web.routes import application
 from tests.support.contract import PREFIX, PROTECTED, PUBLIC, both_forms
@@ -18,7 +18,7 @@ from tests.support.contract import PREFIX, PROTECTED, PUBLIC, both_forms
 def test_every_route_is_public_or_protected() -> None:
     config = WebConfig(PREFIX, "token", "agent", 1.0, 1024, 1.0, "0")
     nothing = cast("Any", None)
-    app = application(Context(config, nothing, nothing, nothing, nothing, Health(), *[nothing] * 4))
+    app = application(Context(config, *[nothing] * 11))
     found = set()
     for route in app.router.routes():
         assert route.resource is not None

@@ -15,6 +15,9 @@ PROTECTED = {
     ("POST", "/streams/{id}/failover"),
     ("GET", "/streams/{id}/timeline"),
     ("GET", "/clients"),
+    ("GET", "/info"),
+    ("POST", "/test-connection"),
+    ("GET", "/validate-cookies-file"),
     ("GET", "/stats"),
     ("GET", "/stats/clients"),
     ("GET", "/stats/streams"),
@@ -32,6 +35,7 @@ PUBLIC = {
     ("GET", "/readyz"),
     ("GET", "/ui"),  # its data needs the token
     ("GET", "/static/{name}"),  # a fixed table of files
+    ("GET", "/favicon.ico"),
     ("GET", "/stream/{id}"),
     ("GET", "/hls/{id}/playlist.m3u8"),
     ("GET", "/hls/{id}/segment.ts"),

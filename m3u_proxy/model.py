@@ -28,6 +28,8 @@ class Kind(StrEnum):
     HLS = "hls"
     VOD = "vod"
     TRANSCODE_TS = "transcode_ts"
+    TRANSCODE_PIPE = "transcode_pipe"
+    """Another container than MPEG-TS, in one body."""
     TRANSCODE_HLS = "transcode_hls"
 
     @property
@@ -38,7 +40,7 @@ class Kind(StrEnum):
     @property
     def is_transcoded(self) -> bool:
         """Whether FFmpeg makes it; what a plain stream yields is only certain once its source answered."""
-        return self in (Kind.TRANSCODE_TS, Kind.TRANSCODE_HLS)
+        return self in (Kind.TRANSCODE_TS, Kind.TRANSCODE_PIPE, Kind.TRANSCODE_HLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,9 @@ class Stream:
         """Decided by the output of a transcode; of a plain stream a guess, until its source has answered."""
         if self.transcode is None:
             return Kind.LIVE if self.strict_live_ts else guess_kind(self.origin.url)
-        return Kind.TRANSCODE_HLS if self.transcode.output == "hls" else Kind.TRANSCODE_TS
+        if self.transcode.output == "hls":
+            return Kind.TRANSCODE_HLS
+        return Kind.TRANSCODE_TS if self.transcode.container == "mpegts" else Kind.TRANSCODE_PIPE
 
 
 def endpoint_of(stream_id: str, kind: Kind) -> str:

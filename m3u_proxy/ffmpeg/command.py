@@ -45,10 +45,9 @@ _CONTAINERS = {
 """Piped containers: FFmpeg's muxer, Content-Type."""
 _AUDIO_ONLY = frozenset({"mp3", "adts"})
 _STANDARD_OUTPUT = frozenset({"pipe:1", "pipe:", "-"})
-# `empty_moov` serves the first byte at once, but copied AAC and AC-3 give their parameters too late for it.
-_FRAGMENTS_ENCODED = ("frag_keyframe", "empty_moov", "default_base_moof")
-_FRAGMENTS_COPIED = ("frag_keyframe", "default_base_moof")
-_FRAGMENTED = frozenset({"frag_keyframe", "frag_every_frame", "frag_custom", "empty_moov", "dash", "cmaf"})
+_FRAGMENTED = frozenset({"frag_keyframe", "frag_every_frame", "frag_custom", "dash", "cmaf"})
+_HEADS = frozenset({"empty_moov", "delay_moov"})
+_UNPACKED = ("-bsf:a", "aac_adtstoasc")
 _JUDGED_ONCE = ("f", "movflags", "hls_time", "hls_list_size", "hls_segment_type", "hls_delete_threshold")
 _RELATIVE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_%.+-][A-Za-z0-9_%.+/-]{0,99}")
 
@@ -199,12 +198,10 @@ def hls_argv(
     """
     shape = options.of(rendered)
     is_fmp4 = rendered.setting("hls_segment_type") == "fmp4"
-    filtered = any(one.name == "bsf" and one.specifier[:2] in ("", ":a") for one in rendered.command.output)
-    unpacked = adts and is_fmp4 and _codec(rendered.command, "a") == "copy" and not filtered
     return [
         *_front(ffmpeg, rendered, source, progress_fd),
         *_output(rendered, shape.segment_duration, version),
-        *(("-bsf:a", "aac_adtstoasc") if unpacked else ()),
+        *(_UNPACKED if adts and is_fmp4 and _is_packed(rendered) else ()),
         # A subtitle stream would get a playlist and segments of its own.
         *("-sn", "-dn", "-f", "hls"),
         *("-hls_time", f"{shape.segment_duration:g}", "-hls_list_size", str(shape.window)),
@@ -215,24 +212,46 @@ def hls_argv(
 
 
 def pipe_argv(
-    ffmpeg: str, rendered: Rendered, *, source: Input, progress_fd: int, version: tuple[int, int]
+    ffmpeg: str,
+    rendered: Rendered,
+    *,
+    source: Input,
+    progress_fd: int,
+    version: tuple[int, int],
+    adts: bool = False,
 ) -> list[str]:
-    """The command that writes the container to standard output."""
+    """The command that writes the container to standard output; ``adts`` as for ``hls_argv``."""
     muxer = _CONTAINERS[rendered.container][0]
-    movflags: list[str] = []
-    if muxer in ("mp4", "mov"):
-        # `faststart` rewinds its output, which a pipe cannot.
-        flags = [one for one in flags_set(rendered.setting("movflags") or "") if one != "faststart"]
-        if not _FRAGMENTED.intersection(flags):
-            copied = _codec(rendered.command, "a") == "copy"
-            flags += _FRAGMENTS_COPIED if copied else _FRAGMENTS_ENCODED
-        movflags = ["-movflags", "+" + "+".join(flags)]
+    is_mp4 = muxer in ("mp4", "mov")
     return [
         *_front(ffmpeg, rendered, source, progress_fd),
         *_output(rendered, KEY_FRAME_SECONDS, version),
-        *movflags,
+        *(("-movflags", "+" + "+".join(_movflags(rendered))) if is_mp4 else ()),
+        *(_UNPACKED if is_mp4 and adts and _is_packed(rendered) else ()),
         *("-flush_packets", "1", "-f", muxer, "pipe:1"),
     ]
+
+
+def _movflags(rendered: Rendered) -> list[str]:
+    """The template's own, without what a pipe cannot do, and what a body needs that is joined in the middle.
+
+    That is a head without samples and fragments without positions in the file. ``empty_moov`` gives the head
+    at once, but copied AAC and AC-3 tell their parameters too late for it: ``delay_moov``.
+    """
+    flags = [one for one in flags_set(rendered.setting("movflags") or "") if one != "faststart"]
+    if not _FRAGMENTED.intersection(flags):
+        flags.append("frag_keyframe")
+    if _codec(rendered.command, "a") == "copy":
+        flags.append("delay_moov")
+    elif not _HEADS.intersection(flags):
+        flags.append("empty_moov")
+    return list(dict.fromkeys([*flags, "default_base_moof"]))
+
+
+def _is_packed(rendered: Rendered) -> bool:
+    """Whether AAC is copied as it is."""
+    filtered = any(one.name == "bsf" and one.specifier[:2] in ("", ":a") for one in rendered.command.output)
+    return _codec(rendered.command, "a") == "copy" and not filtered
 
 
 def _front(ffmpeg: str, rendered: Rendered, source: Input, progress_fd: int) -> Iterator[str]:

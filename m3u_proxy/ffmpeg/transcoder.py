@@ -81,7 +81,12 @@ class Transcoder:
 
         def argv(fd: int, source: Input) -> list[str]:
             return pipe_argv(
-                ffmpeg.path, rendered, source=source, progress_fd=fd, version=ffmpeg.version_info
+                ffmpeg.path,
+                rendered,
+                source=source,
+                progress_fd=fd,
+                version=ffmpeg.version_info,
+                adts=feed.has_adts,
             )
 
         def open_source() -> PipeSource:

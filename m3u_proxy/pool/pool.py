@@ -100,10 +100,12 @@ class Pool:
         feed = upstream.thing
         assert isinstance(feed, Supply)
         if stream.kind is not Kind.TRANSCODE_HLS:
+            assert stream.transcode is not None
             return self.parts.make_relay(
                 stream.key,
                 stream.kind,
                 Respawns(self._transcoder.pipe(stream, feed), self.parts.memory.of(stream.key).history),
+                container=stream.transcode.container,
             )
         writer = self._transcoder.writer(stream, feed)
         history = self.parts.memory.of(stream.key).history

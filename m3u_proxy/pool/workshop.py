@@ -12,6 +12,7 @@ from m3u_proxy.pool.attempts import Attempts, Succession, Switch
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.hls.listing import Settled
 from m3u_proxy.pool.hls.passthrough import Passthrough
+from m3u_proxy.pool.live.body import BodyIntake
 from m3u_proxy.pool.live.overlap import OverlapLimits
 from m3u_proxy.pool.live.relay import Relay, RelayLimits
 from m3u_proxy.pool.loopback import Grants
@@ -52,10 +53,23 @@ class Parts:
     """Ask a failover resolver: its URL, the question, the stream's metadata."""
 
     def make_relay(
-        self, key: StreamKey, kind: Kind, succession: Succession, limits: RelayLimits | None = None
+        self,
+        key: StreamKey,
+        kind: Kind,
+        succession: Succession,
+        *,
+        limits: RelayLimits | None = None,
+        container: str = "mpegts",
     ) -> Relay:
-        """A relay of whatever ``succession`` opens."""
-        return Relay(key, kind, succession, limits=limits or self.relay_limits, tally=self.tally)
+        """A relay of whatever ``succession`` opens, which is of that container."""
+        return Relay(
+            key,
+            kind,
+            succession,
+            limits=limits or self.relay_limits,
+            tally=self.tally,
+            intake=None if container == "mpegts" else BodyIntake(container),
+        )
 
 
 class Workshop:
@@ -130,7 +144,7 @@ class Workshop:
         self._remember(Kind.LIVE)
         parts = self.parts
         limits = replace(parts.relay_limits, overlap=parts.overlap)
-        return parts.make_relay(self._key, Kind.LIVE, self.attempts, limits)
+        return parts.make_relay(self._key, Kind.LIVE, self.attempts, limits=limits)
 
     def passthrough(self) -> Passthrough:
         """For a playlist. An FFmpeg that reads it begins anew behind another source: it would lose tracks."""

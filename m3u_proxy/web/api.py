@@ -10,6 +10,7 @@ from aiohttp import web
 from m3u_proxy.errors import BadTemplate, Unavailable
 from m3u_proxy.ffmpeg.command import render
 from m3u_proxy.ffmpeg.profiles import DEFAULT_VARIABLES
+from m3u_proxy.media.bodies import CONTAINERS
 from m3u_proxy.model import Origin, Stream, Transcode, plain_id, transcode_id
 from m3u_proxy.web.body import read_model
 from m3u_proxy.web.context import CONTEXT, Context
@@ -26,8 +27,6 @@ from m3u_proxy.web.statistics import streams_shown
 
 DEFAULT_PROFILE = "default"
 DEFAULT_OUTPUT = "mpegts"
-PIPES = frozenset({"mpegts"})
-"""Containers that a viewer can join in the middle."""
 
 
 async def create_stream(request: web.Request) -> web.Response:
@@ -63,7 +62,7 @@ def transcoded_stream(context: Context, body: TranscodeRequest) -> Stream:
         context.check_url("profile_variables.input_url", body.profile_variables["input_url"])
     output_format = body.output_format or DEFAULT_OUTPUT
     rendered = render(template, body.profile_variables, input_url=body.url, output_format=output_format)
-    if rendered.output == "pipe" and rendered.container not in PIPES:
+    if rendered.output == "pipe" and rendered.container not in CONTAINERS:
         raise BadTemplate(f"output format {rendered.container!r} cannot be shared; use hls or mpegts")
     built_in = {"input_url": body.url, "output_args": "pipe:1", "format": output_format}
     transcode = Transcode(

@@ -103,6 +103,7 @@ STREAM_TYPES = {
     Kind.HLS: "HLS",
     Kind.VOD: "VOD",
     Kind.TRANSCODE_TS: "Transcoding",
+    Kind.TRANSCODE_PIPE: "Transcoding",
     Kind.TRANSCODE_HLS: "Transcoding",
 }
 

@@ -51,7 +51,7 @@ LABELS = {
     "task_crashes": {"task"},
 }
 """Families of this version that the contract names, without the prefix and ``_total``."""
-KINDS = {"live", "hls", "vod", "transcode_ts", "transcode_hls"}
+KINDS = {"live", "hls", "vod", "transcode_ts", "transcode_pipe", "transcode_hls"}
 
 
 async def scrape(daemon: Daemon, accept: str = OPENMETRICS) -> str:

@@ -350,9 +350,17 @@ def test_forced_keyframes_can_be_joined_at(codec: str, option: str) -> None:
     ("template", "flags"),
     [
         ("-c:v copy -c:a aac -f mp4", {"frag_keyframe", "empty_moov", "default_base_moof"}),
-        ("-c copy -f mov", {"frag_keyframe", "default_base_moof"}),
+        ("-c copy -f mov", {"frag_keyframe", "delay_moov", "default_base_moof"}),
         ("-c:a aac -movflags +faststart -f mp4", {"frag_keyframe", "empty_moov", "default_base_moof"}),
-        ("-c copy -movflags frag_keyframe+dash -f mp4", {"frag_keyframe", "dash"}),
+        ("-c copy -movflags dash -f mp4", {"dash", "delay_moov", "default_base_moof"}),
+        (
+            "-c:a aac -movflags frag_every_frame -f mp4",
+            {"frag_every_frame", "empty_moov", "default_base_moof"},
+        ),
+        (
+            "-c copy -movflags frag_keyframe+empty_moov -f mp4",
+            {"frag_keyframe", "empty_moov", "delay_moov", "default_base_moof"},
+        ),
     ],
 )
 def test_mp4_in_a_pipe_is_fragmented(template: str, flags: set[str]) -> None:

@@ -16,7 +16,7 @@ from m3u_proxy.model import Kind, Origin, Stream, StreamKey, Transcode, endpoint
 
 URL = "http://provider.example/live/u/p/101.ts"
 HLS = Transcode("custom", "-i {input_url}", {}, "mpegts", ("-i", URL, "-f", "hls"), "hls", "hls", "x/y")
-PIPE = replace(HLS, arguments=("-i", URL, "-f", "mpegts"), output="pipe")
+PIPE = replace(HLS, arguments=("-i", URL, "-f", "mpegts"), output="pipe", container="mpegts")
 
 
 def stream(transcode: Transcode | None = None, headers: Mapping[str, str] = {"A": "1"}) -> Stream:
@@ -90,6 +90,7 @@ def test_outputs_of_one_source_share_the_source_and_nothing_else() -> None:
     [
         (None, Kind.LIVE, False, f"/stream/{'a' * 32}"),
         (PIPE, Kind.TRANSCODE_TS, False, f"/stream/{'a' * 32}"),
+        (replace(PIPE, container="mp4"), Kind.TRANSCODE_PIPE, False, f"/stream/{'a' * 32}"),
         (HLS, Kind.TRANSCODE_HLS, True, f"/hls/{'a' * 32}/playlist.m3u8"),
     ],
 )

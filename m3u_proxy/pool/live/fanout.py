@@ -58,8 +58,8 @@ class Fanout:
         Before the first chunk nothing is written: that chunk begins with the tables itself.
         """
         self._outlets[outlet] = None
-        if not self._ring.next:
-            outlet.number = 0
+        if not self._ring.size:
+            outlet.number = self._ring.next
             return
         psi, _ = self._tables()
         preface, outlet.number = self._ring.join(psi)
@@ -78,7 +78,12 @@ class Fanout:
             self._timer.cancel()
         self._again = self._behind = False
         self._turn.clear()
+        self.cut(reason)
+
+    def cut(self, reason: str) -> None:
+        """End every viewer; those that keep up get what is there, however short before the end it came."""
         for outlet in list(self._outlets):
+            self._serve(outlet)
             outlet.end(reason)
 
     def pulse(self) -> None:

@@ -27,6 +27,7 @@ HELD_LIMIT = 8 * 1024 * 1024
 """Bytes held back meanwhile."""
 FLAG_PATIENCE = 10.0
 """Seconds after a seam in which the first packet of a PID is still flagged; rare tables come that seldom."""
+NULL_PACKETS = b"\x47\x1f\xff\x10".ljust(188, b"\xff")  # ISO/IEC 13818-1 §2.4.3.3: PID 0x1FFF
 DVB_PIDS = (0x10, 0x11, 0x12, 0x14)
 """NIT, SDT, EIT and TDT (ETSI EN 300 468 table 1): they may be there although no PMT names them."""
 
@@ -80,10 +81,15 @@ class Gate:
 
 
 class Intake:
-    """Aligns, gates and joins. Times are monotonic seconds.
+    """The way in for a transport stream: aligns, gates and joins. Times are monotonic seconds.
 
     With ``overlap`` a connection is not played twice where it repeats the one before to the same source.
     """
+
+    name = "MPEG-TS"
+    filler = NULL_PACKETS
+    goes_on = True
+    has_counters = True
 
     def __init__(self, overlap: OverlapLimits | None = None) -> None:
         self._scanner = Scanner()

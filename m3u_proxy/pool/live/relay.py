@@ -1,6 +1,6 @@
-"""One live MPEG-TS source, read once, for any number of viewers.
+"""One live source, read once, for any number of viewers.
 
-The relay owns the upstream: it opens it, reads it, cuts it into chunks of whole packets that begin where a
+The relay owns the upstream: it opens it, reads it, cuts it into chunks of whole units that begin where a
 picture can start, and opens it again when it breaks. Viewers come and go without touching any of that.
 """
 
@@ -18,6 +18,7 @@ from m3u_proxy.lifecycle import Running
 from m3u_proxy.media.mpegts import Batch, NotMedia, Point
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
 from m3u_proxy.pool.attempts import Succession, Switched
+from m3u_proxy.pool.live.body import WayIn
 from m3u_proxy.pool.live.fanout import Fanout
 from m3u_proxy.pool.live.intake import Intake
 from m3u_proxy.pool.live.outlet import Outlet
@@ -39,7 +40,6 @@ PULSE_PER_VIEWER = 0.0005
 """A chunk's age grows with the audience: few viewers get low latency, many get few and large writes."""
 FILL_EVERY = 0.5
 """Seconds between two null packets while there is nothing to send."""
-NULL_PACKETS = b"\x47\x1f\xff\x10".ljust(188, b"\xff")  # ISO/IEC 13818-1 §2.4.3.3: PID 0x1FFF
 ADTS = 0x0F
 
 
@@ -59,7 +59,7 @@ class Relay(Running):
     """Running thing behind a live stream, or behind FFmpeg's standard output.
 
     ``run()`` is its whole life, owned by the pool; it ends by cancellation or when the source is given up.
-    Everyone who waits in ``ready()`` succeeds or fails together.
+    Everyone who waits in ``ready()`` succeeds or fails together. Without ``intake`` it is MPEG-TS.
     """
 
     word = "relay"
@@ -72,6 +72,7 @@ class Relay(Running):
         *,
         limits: RelayLimits,
         tally: Tally,
+        intake: WayIn | None = None,
     ) -> None:
         super().__init__(key)
         self.kind = kind
@@ -79,8 +80,8 @@ class Relay(Running):
         self.connected = False
         self._succession = succession
         self._tally = tally
-        self._intake = Intake(limits.overlap)
-        self._ring = Ring(limits.ring)
+        self._intake: WayIn = intake if intake is not None else Intake(limits.overlap)
+        self._ring = Ring(limits.ring, has_counters=self._intake.has_counters)
         self._edge = self._intake.tables()
         self._fanout = Fanout(self._ring, lambda: self._edge, queue=limits.queue, tally=tally)
         self._filler_limit = limits.filler
@@ -105,7 +106,7 @@ class Relay(Running):
     @property
     def is_warm(self) -> bool:
         """Whether a joiner finds a picture waiting."""
-        return self._ring.next > 0
+        return self._ring.size > 0
 
     async def ready(self) -> None:
         """Wait for the tables: FFmpeg may start now. Raises the error of a relay that failed."""
@@ -161,6 +162,7 @@ class Relay(Running):
             self._stop_filling()
             if self._flush_timer is not None:
                 self._flush_timer.cancel()
+            self._flush()
             self._close()
             self._fanout.close(self.error.reason if self.error else "closed")
             self._ready.set()
@@ -174,25 +176,33 @@ class Relay(Running):
                 self.connected = True
                 await self._read(source)
         except Switched:
-            self._pause()
+            self._pause(SWITCHED)
         except Unavailable as error:  # the account has no connection to spare
             self._succession.lost(UpstreamError(error.reason, error.detail))
-            self._pause()
+            self._pause(error.reason)
         except UpstreamError as error:
             if error.reason == "completed":
                 raise Closed(error.detail, reason=error.reason) from None
             delay = self._succession.lost(error)
             log.warning("source lost: %s; next attempt in %.1f s", error.detail, delay, extra=self.who)
-            self._pause()
+            self._pause(error.reason)
         finally:
             self.connected = False
             await uncut(source.aclose())  # whoever comes next may open only what this has let go of
 
-    def _pause(self) -> None:
-        """Until the next source gives something, players are kept with packets that say nothing."""
+    def _pause(self, reason: str) -> None:
+        """Until the next source gives something, players are kept with packets that say nothing.
+
+        Where a body cannot go on with what another source gives, they are let go.
+        """
         self._floor.restart()
         self._enter(State.RECONNECTING)
-        if self._ring.next and self._filler is None:
+        if not self._intake.goes_on:
+            self._flush()
+            self._fanout.cut(reason)
+            self._ring.clear()
+            self._begun.clear()
+        elif self._intake.filler and self._ring.size and self._filler is None:
             self._fill_until = self._loop.time() + self._filler_limit
             self._filler = self._loop.call_later(FILL_EVERY, self._fill)
 
@@ -201,7 +211,7 @@ class Relay(Running):
         if self._loop.time() < self._fill_until:
             self._filler = self._loop.call_later(FILL_EVERY, self._fill)
             if not self._parts:
-                self._ring.append(NULL_PACKETS, [])
+                self._ring.append(self._intake.filler, [])
                 self._fanout.pulse()
 
     def _stop_filling(self) -> None:
@@ -219,7 +229,8 @@ class Relay(Running):
             try:
                 batch = self._intake.feed(piece, now)
             except NotMedia as error:
-                raise UpstreamError("not_media", f"The source sent no MPEG-TS: {error}") from error
+                detail = f"The source sent no {self._intake.name}: {error}"
+                raise UpstreamError("not_media", detail) from error
             self._take(batch, now)
 
     def _take(self, batch: Batch, now: float) -> None:
@@ -234,11 +245,11 @@ class Relay(Running):
             self._parts.append(batch.data)
             self._size += len(batch.data)
             self._schedule()
-        if self._intake.programme is not None or self._ring.next:
+        if self._intake.programme is not None or self._ring.size:
             self._ready.set()
 
     def _schedule(self) -> None:
-        if self._size >= CHUNK or not self._ring.next:
+        if self._size >= CHUNK or not self._ring.size:
             self._flush()
         elif self._flush_timer is None:
             age = min(SHORTEST_PULSE + PULSE_PER_VIEWER * len(self._fanout), LONGEST_PULSE)

@@ -1,4 +1,4 @@
-"""The last seconds of a live stream: immutable chunks of whole packets, and where a picture can start.
+"""The last seconds of a live stream: immutable chunks of whole units, and where a picture can start.
 
 Pure. A chunk is one ``bytes`` object that every viewer is sent as it is; it is never copied per viewer.
 Chunks are numbered without gaps, so a viewer's whole position is one integer.
@@ -33,11 +33,13 @@ class _Keyframe(NamedTuple):
 class Ring:
     """Bounded by bytes; the oldest chunk leaves when a new one does not fit.
 
-    ``first`` is the number of the oldest chunk held, ``next`` that of the chunk to come.
+    ``first`` is the number of the oldest chunk held, ``next`` that of the chunk to come. ``has_counters``:
+    the chunks are packets of a transport stream, whose tables may come again and whose jumps are flagged.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, *, has_counters: bool = True) -> None:
         self._capacity = capacity
+        self._has_counters = has_counters
         self._chunks: deque[bytes] = deque()
         self._keyframes: deque[_Keyframe] = deque()
         self._counters: dict[int, int] = {}
@@ -46,13 +48,13 @@ class Ring:
         self.size = 0
 
     def append(self, data: bytes, points: Collection[Point]) -> None:
-        """Add one chunk of whole packets with the random-access points inside it."""
+        """Add one chunk of whole units with the random-access points inside it."""
         passed = 0
         for point in points:
-            self._counters |= _last_counters(data[passed : point.offset])
+            self._count(data[passed : point.offset])
             self._keyframes.append(_Keyframe(self.next, point, dict(self._counters)))
             passed = point.offset
-        self._counters |= _last_counters(data[passed:])
+        self._count(data[passed:])
         self._chunks.append(data)
         self.next += 1
         self.size += len(data)
@@ -62,12 +64,22 @@ class Ring:
         while self._keyframes and self._keyframes[0].number < self.first:
             self._keyframes.popleft()
 
+    def clear(self) -> None:
+        """Forget what is held: nobody who joins may see it any more. The numbers go on."""
+        self._chunks.clear()
+        self._keyframes.clear()
+        self.first, self.size = self.next, 0
+
+    def _count(self, data: bytes) -> None:
+        if self._has_counters:
+            self._counters |= _last_counters(data)
+
     def __getitem__(self, number: int) -> bytes:
         """The chunk of that number; ``first <= number < next``."""
         return self._chunks[number - self.first]
 
     def join(self, psi: bytes) -> Start:
-        """Where a new viewer starts: PAT and PMT, then the newest random-access point and what follows.
+        """Where a new viewer starts: PAT and PMT or a head, then the newest random-access point.
 
         Without a point in the ring it starts at the live edge with ``psi``, the tables in force now.
         """
@@ -78,8 +90,11 @@ class Ring:
         """Where a viewer that fell out of the ring goes on: as ``join``, with the jump flagged on ``pids``.
 
         ISO/IEC 13818-1 §2.4.3.5: the discontinuity indicator excuses the break in the continuity counters.
+        Other containers go on without another head.
         """
         psi, rest, number, counters = self._newest(psi)
+        if not self._has_counters:
+            return Start(rest, number)
         before = {pid: counters[pid] for pid in pids if pid in counters} | counters_at(psi, pids)
         return Start(discontinuity(before) + psi + rest, number)
 

@@ -49,18 +49,18 @@ def test_a_joiner_at_each_point_plays(ffmpeg: str, name: str) -> None:
     sent = cut(name, [body_of(ffmpeg, name)])
     assert len(sent.points) >= SECONDS
     assert sent.data.startswith(sent.points[0].psi)
-    assert decode(sent.data) == ""
-    has_video = "-vn" not in BODIES[name][1]
+    assert decode(sent.data, BODIES[name][0]) == ""
+    has_video, container = "-vn" not in BODIES[name][1], BODIES[name][0]
     for at, head in [*sent.points[:6], sent.points[len(sent.points) * 3 // 4]]:
         joined = head + sent.data[at:]
-        assert decode(joined) == ""
+        assert decode(joined, container) == ""
         assert not has_video or first_picture(joined) == "I"
 
 
 def test_who_skips_goes_on_without_another_head(ffmpeg: str, name: str) -> None:
     sent = cut(name, [body_of(ffmpeg, name)])
     before, after = sent.points[1].offset, sent.points[3].offset
-    assert decode(sent.data[:before] + sent.data[after:]) == ""
+    assert decode(sent.data[:before] + sent.data[after:], BODIES[name][0]) == ""
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

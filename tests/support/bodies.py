@@ -34,9 +34,10 @@ def make_body(ffmpeg: str, options: str, muxer: str, seconds: float = 4.0) -> by
     return subprocess.run(command, check=True, capture_output=True, timeout=50).stdout
 
 
-def decode(body: bytes) -> str:
-    """Whatever FFmpeg complains of."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", "pipe:0", "-f", "null", "-"]
+def decode(body: bytes, container: str = "") -> str:
+    """Whatever FFmpeg complains of. Bare frames are told by their Content-Type, not by their looks."""
+    demuxer = {"adts": ["-f", "aac"], "mp3": ["-f", "mp3"]}.get(container, [])
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *demuxer, "-i", "pipe:0", "-f", "null", "-"]
     done = subprocess.run(command, input=body, capture_output=True, timeout=50, check=False)
     return done.stderr.decode()
 

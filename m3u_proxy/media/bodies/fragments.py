@@ -38,12 +38,14 @@ class Mp4(Cutter):
         self._moof = b""
 
     def _next(self) -> Unit | None:
-        if len(self._held) < 16:
+        if len(self._held) < 8:
             return None
         size = int.from_bytes(self._held[:4], "big")
         kind = bytes(self._held[4:8])
         header = 8
         if size == _LARGE:
+            if len(self._held) < 16:
+                return None
             size, header = int.from_bytes(self._held[8:16], "big"), 16
         if size < header or not kind.isalnum():
             raise NotMedia("a box without a size or a name")

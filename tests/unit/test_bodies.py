@@ -56,8 +56,8 @@ def test_whatever_comes_there_is_one_error(container: str, data: list[bytes]) ->
         for piece in data:
             batch = cutter.feed(piece)
             assert all(0 <= point.offset <= len(batch.data) for point in batch.points)
-    except NotMedia as error:
-        assert str(error)
+    except NotMedia:
+        return  # which is the one that a relay expects
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_whatever_comes_there_is_one_error(container: str, data: list[bytes]) ->
     ],
 )
 def test_a_unit_is_bounded_before_it_has_come(container: str, begin: bytes) -> None:
-    with pytest.raises(NotMedia, match="of|more than"):
+    with pytest.raises(NotMedia, match=r"\d+ bytes"):
         cutter_of(container)().feed(begin)
 
 

@@ -106,6 +106,8 @@ class Daemon:
         _raise_descriptor_limit()
         await asyncio.to_thread(directories.prepare, settings.hls_temp_dir)
         sockets = bind(settings.host, settings.port)
+        for sock in sockets:
+            self._stack.callback(sock.close)  # also if something fails before anybody listens
         self.addresses = [sock.getsockname()[:2] for sock in sockets]
         self.binaries = await locate(settings.ffmpeg_path, settings.ffprobe_path)
         self.health.ffmpeg_missing = self.binaries.reason if self.binaries.ffmpeg is None else None

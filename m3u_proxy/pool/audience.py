@@ -189,14 +189,19 @@ class Audience:
             raise Unavailable(f"Limit of {limit} viewers reached (MAX_VIEWERS)", reason="max_viewers")
 
     def _admit(self, record: Record, entry: Entry, client: Client, *, is_hls: bool) -> Viewer:
-        entry.hold()
-        entry.streams.add(client.stream_id)
         viewer = Viewer(client, entry.release, monotonic(), client.created_at, is_hls=is_hls)
         self.viewers.add(viewer)
+        entry.hold()
+        entry.streams.add(client.stream_id)
         record.idle_since, record.opened, record.listed, record.failed = None, True, True, None
-        if not record.running:
-            self._herald.started(record)
-        self._herald.connected(record, client)
+        try:
+            if not record.running:
+                self._herald.started(record)
+            self._herald.connected(record, client)
+        except BaseException:  # nobody else would give its place back
+            self.viewers.remove(viewer)
+            entry.release()
+            raise
         return viewer
 
     @contextmanager

@@ -57,8 +57,6 @@ class Entry:
         """Ids of the definitions that have used it."""
         self._task: asyncio.Task[None] | None = None
         self._crash: ProxyError | None = None
-        if upstream is not None:
-            upstream.hold()
 
     def __repr__(self) -> str:
         return f"<Entry {self.thing!r} leases={self.leases}>"
@@ -69,10 +67,12 @@ class Entry:
         return self.thing.error if self.thing.state is State.FAILED else self._crash
 
     def start(self, after: asyncio.Task[None] | None, on_end: Callable[[Entry], None]) -> None:
-        """Begin its life; ``on_end`` is called once it is over, for whatever reason."""
+        """Begin its life and hold what it reads; ``on_end`` is called once it is over, whatever the end."""
         name = f"{self.thing.kind}-{self.thing.key.digest}"
         self._task = asyncio.get_running_loop().create_task(self._live(after), name=name)
         self._task.add_done_callback(lambda _: on_end(self))
+        if self.upstream is not None:
+            self.upstream.hold()
 
     async def _live(self, after: asyncio.Task[None] | None) -> None:
         try:

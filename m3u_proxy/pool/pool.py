@@ -153,8 +153,8 @@ class Pool:
 
     def _start(self, thing: Running, upstream: Entry | None) -> Entry:
         entry = Entry(thing, upstream)
-        self._entries[thing.key] = entry
         entry.start(self._closing.get(thing.key), self._on_end)
+        self._entries[thing.key] = entry
         return entry
 
     def _check_ffmpeg(self) -> None:

@@ -59,7 +59,7 @@ async def _part_of_playlist(request: web.Request, grant: Grant, source: Passthro
 async def _page(source: Passthrough, name: str | None) -> web.Response:
     """A playlist whose addresses are relative; of several variants FFmpeg is shown one."""
     page = await source.page(name)
-    text = page.narrowed().render(lambda resource: resource.name + resource.suffix)
+    text = source.narrowed(page).render(lambda resource: resource.name + resource.suffix)
     body = text.encode("utf-8", "surrogateescape")
     return web.Response(body=body, headers={"Content-Type": _PLAYLIST_TYPE})
 

@@ -365,6 +365,29 @@ async def test_ffmpeg_reads_the_best_variant_that_may_be_fetched(rig: Rig) -> No
         assert urls(narrow) == [f"{HOST}/mid.m3u8"]
 
 
+async def test_ffmpeg_reads_the_best_variant_that_works(rig: Rig) -> None:
+    """F43: as a player would, which takes another one."""
+    rig.provider.on(ROOT, text(VARIANTS))
+    rig.provider.on("/mid.m3u8", text(media(5)))
+    async with rig.running() as source:
+        assert (await source.media_page()).playlist.media_sequence == 5
+        assert urls(source.narrowed(await source.page())) == [f"{HOST}/mid.m3u8"]
+        assert (await source.media_page()).playlist.media_sequence == 5
+        assert rig.tally.failovers == {"variant": 1}
+        assert source.state is State.LIVE
+    assert rig.provider.counts() == {HOST + ROOT: 1, f"{HOST}/high.m3u8": 1, f"{HOST}/mid.m3u8": 1}
+
+
+async def test_when_no_variant_works_ffmpeg_is_told_after_one_attempt_at_each(rig: Rig) -> None:
+    rig.provider.on(ROOT, text(VARIANTS))
+    async with rig.running() as source:
+        with pytest.raises(ProxyError) as caught:
+            await source.media_page()
+        assert caught.value.reason == "http_404"
+    assert set(rig.provider.counts().values()) == {1}
+    assert len(rig.provider.counts()) == 1 + VARIANTS.count("STREAM-INF")
+
+
 async def test_without_a_usable_variant_there_is_nothing_for_ffmpeg(rig: Rig) -> None:
     rig.provider.on(ROOT, text("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nfile:///a.m3u8\n"))
     async with rig.running() as source:

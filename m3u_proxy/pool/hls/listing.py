@@ -49,10 +49,19 @@ class Page:
     resources: Mapping[Reference, Resource | None]
     """``None`` for what nobody may fetch."""
 
-    def narrowed(self) -> Page:
-        """With one of several variants only, the best of those that may be fetched."""
-        playlist = self.playlist.narrowed(lambda reference: self.resources[reference] is not None)
-        return replace(self, playlist=playlist)
+    def narrowed(self, is_failing: Callable[[Resource], bool] = lambda _: False) -> Page:
+        """With one of several variants only, the best of those that may be fetched; one that fails only
+        where all do."""
+
+        def is_usable(reference: Reference) -> bool:
+            return self.resources[reference] is not None
+
+        def is_good(reference: Reference) -> bool:
+            resource = self.resources[reference]
+            return resource is not None and not is_failing(resource)
+
+        playlist = self.playlist.narrowed(is_good)
+        return replace(self, playlist=playlist if playlist.variants() else self.playlist.narrowed(is_usable))
 
     def render(self, url_of: Callable[[Resource], str]) -> str:
         """The playlist for viewers; ``url_of`` says where they find each resource."""

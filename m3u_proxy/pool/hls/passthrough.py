@@ -158,11 +158,29 @@ class Passthrough(Running):
         return self._tree.root.page if page is None and name is None else page
 
     async def media_page(self) -> Page:
-        """The playlist with the segments that FFmpeg reads: of several variants the best, see `narrowed`."""
+        """The playlist with the segments that FFmpeg reads: of several variants the best that works."""
         page = await self.page()
         while page.playlist.is_multivariant:  # not for ever: see DEPTH
-            page = await self.page(best_of(page).name)
+            page = await self._best_variant(page)
         return page
+
+    async def _best_variant(self, page: Page) -> Page:
+        """A variant of that playlist; raises why there is none. One that fails is left for another one, as
+        a player would do it."""
+        tried: set[str] = set()
+        while True:
+            best = best_of(page, self._tree.is_failing)
+            try:
+                return await self.page(best.name)
+            except UpstreamError:
+                tried.add(best.name)
+                if best_of(page, self._tree.is_failing).name in tried:
+                    raise
+                self._tally.failovers["variant"] += 1
+
+    def narrowed(self, page: Page) -> Page:
+        """With the one variant that FFmpeg is to read, see `media_page`."""
+        return page.narrowed(self._tree.is_failing)
 
     def resource(self, name: str) -> Resource:
         """What a playlist of this source has named; raises ``NotFound`` when that is forgotten."""

@@ -115,6 +115,12 @@ class Tree:
         """Whether the source in use lists it."""
         return any(resource in page.resources.values() for page in self._pages())
 
+    def is_failing(self, resource: Resource) -> bool:
+        """Whether the playlist that a name leads to is known to be of no use now."""
+        lead = self._variants.lead(resource)
+        listing = self._children.get(lead.name) if lead is not None else None
+        return listing is not None and listing.is_failing
+
     def forget(self, name: str) -> None:
         """Nothing lists that playlist any more."""
         listing = self._children.get(name)
@@ -140,7 +146,7 @@ class Tree:
         listing = self.root if resource is None else self._behind(resource)
         page = await listing.current()
         while page.playlist.is_multivariant and wants_media:  # not for ever: see DEPTH
-            listing = self._behind(best_of(page))
+            listing = self._behind(best_of(page, self.is_failing))
             page = await listing.current()
         return listing, page
 

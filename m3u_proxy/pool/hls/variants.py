@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from m3u_proxy.errors import UpstreamError
@@ -104,9 +104,9 @@ class Variants:
         return resource.name in self._places or any(lead is resource for lead in self._leads.values())
 
 
-def best_of(page: Page) -> Resource:
-    """The best variant of a multivariant playlist that may be fetched; raises where there is none."""
-    for reference in page.narrowed().playlist.variants():
+def best_of(page: Page, is_failing: Callable[[Resource], bool]) -> Resource:
+    """The best variant of a multivariant playlist, see `Page.narrowed`; raises where there is none."""
+    for reference in page.narrowed(is_failing).playlist.variants():
         resource = page.resources[reference]
         if resource is not None:
             return resource

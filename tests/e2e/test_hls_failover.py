@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from tests.support.answer import Answer
 from tests.support.daemon import Daemon
-from tests.support.hls_lists import HlsStream, MediaList, single, variants
+from tests.support.hls_channels import channel, check, players, reached, seams
+from tests.support.hls_lists import HlsStream, MediaList, variants
 from tests.support.hls_media import COUNT, HlsMedia, hls_media
 from tests.support.hls_origin import HlsOrigin
 from tests.support.hls_player import HlsReader
 from tests.support.inv import eventually
-from tests.support.media import probe
 
 VIEWERS = 20
 COPY = "-i {input_url} -c copy -f hls -hls_time 2 -hls_list_size 8 index.m3u8"
@@ -39,21 +37,6 @@ async def hls() -> AsyncIterator[HlsOrigin]:
         yield server
 
 
-def channel(origin: HlsOrigin, name: str, media: HlsMedia, *, edge: int = 8) -> HlsStream:
-    """A live channel of its own numbers."""
-    stream = origin.add(single(name, media.high, window=5))
-    stream.main.edge = edge
-    return stream
-
-
-@asynccontextmanager
-async def players(daemon: Daemon, stream: str, count: int) -> AsyncIterator[list[HlsReader]]:
-    """So many players of one stream, each with connections of its own."""
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-        url = f"{daemon.url}/hls/{stream}/playlist.m3u8?client_id=v"
-        yield [HlsReader(http, f"{url}{number}") for number in range(count)]
-
-
 async def create(daemon: Daemon, *urls: str) -> str:
     answer = await daemon.post("/streams", url=urls[0], failover_urls=list(urls[1:]))
     return str(answer["stream_id"])
@@ -61,31 +44,6 @@ async def create(daemon: Daemon, *urls: str) -> str:
 
 async def timeline(daemon: Daemon, stream: str) -> list[dict[str, Any]]:
     return list((await daemon.get(f"/streams/{stream}/timeline"))["timeline"])
-
-
-def seams(reader: HlsReader) -> int:
-    """Segments that a player has seen behind a discontinuity."""
-    found = set()
-    for text in reader.served:
-        tags: list[str] = []
-        for line in text.splitlines():
-            if not line.startswith("#"):
-                found |= {line} if "#EXT-X-DISCONTINUITY" in tags else set()
-                tags = []
-            tags.append(line)
-    return len(found)
-
-
-def check(reader: HlsReader, tmp_path: Path) -> None:
-    """Both tracks decode behind the seam, and no number was left out."""
-    assert not reader.errors
-    numbers = sorted(reader.fetched)
-    assert numbers == list(range(numbers[0], numbers[-1] + 1))
-    path = tmp_path / "tail.ts"
-    path.write_bytes(b"".join(reader.fetched[number] for number in numbers[-2:]))
-    kinds = {row["codec_type"]: int(row["nb_read_frames"]) for row in probe(path)["streams"]}
-    assert kinds.get("video", 0) > 10, kinds
-    assert kinds.get("audio", 0) > 10, kinds
 
 
 @pytest.mark.needs("ffprobe")
@@ -135,10 +93,6 @@ async def test_an_order_by_hand(daemon: Daemon, hls: HlsOrigin, media: HlsMedia,
     assert [seams(reader) for reader in readers] == [2] * 3
     check(readers[0], tmp_path)
     assert set(hls.counts(r"/.*/.*\.ts").values()) == {1}
-
-
-async def reached(readers: list[HlsReader], number: int) -> bool:
-    return all(len(reader.fetched) >= number for reader in readers)
 
 
 async def test_a_reset_of_the_encoder_is_one_discontinuity(

@@ -48,6 +48,7 @@ class HlsMedia:
     high: Track
     low: Track
     fmp4: Track
+    fmp4_low: Track
     high_video: Track
     low_video: Track
     audio_en: Track
@@ -80,6 +81,7 @@ def hls_media() -> HlsMedia:
             high=high,
             low=_track(home, "low", ".ts", "video/mp2t"),
             fmp4=_track(home, "fmp4", ".m4s", "video/iso.segment"),
+            fmp4_low=_track(home, "fmp4-low", ".m4s", "video/iso.segment"),
             high_video=_track(home, "high-video", ".ts", "video/mp2t"),
             low_video=_track(home, "low-video", ".ts", "video/mp2t"),
             audio_en=_track(home, "audio-en", ".ts", "video/mp2t"),
@@ -132,8 +134,9 @@ def _package(home: Path) -> None:
         ("audio-de", "1:a"),
     ):
         arguments += [*_maps(streams), *_hls(home, name), str(home / f"{name}.m3u8")]
-    fragments = [*_hls(home, "fmp4", "m4s"), "-hls_segment_type", "fmp4", "-hls_fmp4_init_filename"]
-    arguments += ["-map", "0", *fragments, "fmp4-init.mp4", str(home / "fmp4.m3u8")]
+    for name, stream in (("fmp4", "0"), ("fmp4-low", "1")):
+        fragments = [*_hls(home, name, "m4s"), "-hls_segment_type", "fmp4", "-hls_fmp4_init_filename"]
+        arguments += ["-map", stream, *fragments, f"{name}-init.mp4", str(home / f"{name}.m3u8")]
     arguments += ["-map", "0", "-c", "copy", str(home / "end.mp4")]
     arguments += ["-map", "0", "-c", "copy", "-movflags", "+faststart", str(home / "faststart.mp4")]
     _run(arguments)

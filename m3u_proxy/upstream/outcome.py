@@ -20,7 +20,8 @@ _WORDS = {
     "silence": "silence_detected",
     **dict.fromkeys(
         (
-            *("refused", "dns", "tls", "connect_timeout", "first_byte_timeout", "reset", "account_limit"),
+            *("refused", "addr_in_use", "dns", "tls", "connect_timeout", "first_byte_timeout", "reset"),
+            "account_limit",
             *("http_404", "http_416", "http_4xx", "http_429", "http_5xx"),
         ),
         "connection_error_after_retries",

@@ -57,7 +57,7 @@ class FailoverResolver:
             log.warning("failover resolver: %s", error_of(error).detail)
         except (InvalidField, UpstreamError) as error:
             log.warning("failover resolver: %s", error.detail)
-        except ValueError:
+        except (ValueError, RecursionError):  # json.loads nests calls as deep as the text nests lists
             log.warning("failover resolver: the answer is not what was agreed")
         return None
 

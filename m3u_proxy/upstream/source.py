@@ -123,8 +123,8 @@ class HttpSource:
         self._wake = math.inf
 
     async def open(self) -> Head:
-        """See `Source.open`. Reasons: blocked, dns, refused, tls, connect_timeout, first_byte_timeout, eof,
-        reset, protocol, redirects, http_404, http_4xx, http_429, http_5xx;
+        """See `Source.open`. Reasons: blocked, dns, refused, addr_in_use, tls, connect_timeout,
+        first_byte_timeout, eof, reset, protocol, redirects, http_404, http_4xx, http_429, http_5xx;
         RangeRefused (http_416) only where a Range was sent."""
         self._wire = Wire(
             self._resolver,

@@ -69,6 +69,8 @@ def _unconnected(exc: OSError) -> UpstreamError:
         return UpstreamError("connect_timeout", "The provider could not be connected in time")
     if isinstance(exc, ConnectionResetError | ConnectionAbortedError):  # a connection that was there already
         return UpstreamError("tls", "The provider broke off the TLS handshake")
+    if exc.errno in (errno.EADDRNOTAVAIL, errno.EADDRINUSE):
+        return UpstreamError("addr_in_use", "No local port is free for a connection to the provider")
     why = os.strerror(exc.errno) if exc.errno else "no address answers"
     return UpstreamError("refused", f"No connection to the provider: {why}")
 

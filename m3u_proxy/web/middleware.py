@@ -109,6 +109,9 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = failure(422, error.errors)
     except web.HTTPException as error:
         response = _http(error)
+    except MemoryError:
+        log.warning("no memory is left for a request")
+        response = describe(request, Unavailable("No memory is left for this", reason="memory"))
     except Exception as error:
         if isinstance(error, ConnectionError) and (
             request.transport is None or request.transport.is_closing()

@@ -476,6 +476,7 @@ def test_only_a_provider_asks_for_time() -> None:
         ("eof", "live_stream_silent_close"),
         ("refused", "connection_error_after_retries"),
         ("reset", "connection_error_after_retries"),
+        ("addr_in_use", "connection_error_after_retries"),
         ("http_5xx", "connection_error_after_retries"),
         ("not_media", "stream_error_NotMedia_after_retries"),
         ("low_bitrate", "low_bitrate"),

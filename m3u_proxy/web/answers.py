@@ -44,9 +44,15 @@ def waiting(viewer: Viewer) -> Iterator[None]:
 
 
 def redirect(request: web.Request, path: str) -> web.Response:
-    """302 to another form of the same stream: path-absolute, the query kept."""
+    """302 to another form of the same stream: path-absolute, the query kept.
+
+    Not so the address of a link made by hand, whose stream is in the path now, and the token that it took.
+    """
     root = request.app[CONTEXT].config.root_path
-    query = request.rel_url.raw_query_string
+    url = request.rel_url
+    if "url" in request.query:
+        url = url.without_query_params("url", "parent", "api_token")
+    query = url.raw_query_string
     return web.Response(status=302, headers={"Location": root + path + (f"?{query}" if query else "")})
 
 

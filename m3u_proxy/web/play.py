@@ -17,6 +17,7 @@ from m3u_proxy.upstream.ranges import parse_single
 from m3u_proxy.web.answers import joined, redirect, way_out
 from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.files import foretell, send_file
+from m3u_proxy.web.handmade import stream_asked
 from m3u_proxy.web.identity import identify
 from m3u_proxy.web.middleware import NO_STORE, finish
 
@@ -45,7 +46,7 @@ class EndlessResponse(web.StreamResponse):
 async def stream(request: web.Request) -> web.StreamResponse:
     """``GET`` and ``HEAD /stream/{id}``."""
     context = request.app[CONTEXT]
-    stream_id = request.match_info["id"]
+    stream_id = stream_asked(context, request)
     if context.audience.kind(stream_id).is_hls:
         return _to_playlist(request, stream_id)
     if request.method == "HEAD":

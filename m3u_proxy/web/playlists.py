@@ -15,6 +15,7 @@ from m3u_proxy.pool.hls.passthrough import Passthrough
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.web.answers import joined, redirect, waiting
 from m3u_proxy.web.context import CONTEXT, Context
+from m3u_proxy.web.handmade import stream_asked
 from m3u_proxy.web.identity import identify
 from m3u_proxy.web.middleware import NO_STORE
 
@@ -28,7 +29,7 @@ async def playlist(request: web.Request) -> web.StreamResponse:
     A token names one of the playlists that the source's own names.
     """
     context = request.app[CONTEXT]
-    stream_id = request.match_info["id"]
+    stream_id = stream_asked(context, request)
     kind = context.audience.kind(stream_id)
     if not kind.is_hls:
         return redirect(request, f"/stream/{stream_id}")

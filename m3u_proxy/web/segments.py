@@ -19,17 +19,21 @@ from m3u_proxy.pool.viewers import Viewer
 from m3u_proxy.web.answers import joined, send, send_pieces, waiting
 from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.cuts import FETCHED, SEGMENT_TYPES, UNKNOWN_TYPE, Cut, cut_of, listed_part, whole_or_part
+from m3u_proxy.web.handmade import listed_name
 from m3u_proxy.web.identity import identify
 
 _WRITTEN = {"Cache-Control": "public, max-age=60, immutable"}
 
 
 async def segment(request: web.Request) -> web.StreamResponse:
-    """``GET`` and ``HEAD /hls/{id}/segment``: found through its token only; one range is honoured."""
+    """``GET`` and ``HEAD /hls/{id}/segment``: found through its token; one range is honoured."""
     context = request.app[CONTEXT]
     stream_id = request.match_info["id"]
     kind = context.audience.kind(stream_id)
-    label = context.links.read(stream_id, request.query.get("t", ""))
+    if "url" in request.query:
+        label = listed_name(context, request)
+    else:
+        label = context.links.read(stream_id, request.query.get("t", ""))
     if kind.is_transcoded:
         return await _written(context, request, label)
     if request.method == "HEAD":

@@ -306,7 +306,6 @@ async def test_a_segment_is_found_by_its_own_token_only(
     for forged in [f"{base}t={each}" for each in bad] + [
         url.replace(stream_id, other),
         name,
-        f"{name}.ts?url=/etc/passwd",
     ]:
         assert (await ask(daemon.port, head(forged))).status == 403, forged
     for leaf in (

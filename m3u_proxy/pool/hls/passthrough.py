@@ -189,6 +189,10 @@ class Passthrough(Running):
             raise NotFound("Segment expired")
         return resource
 
+    def named(self, url: str) -> Resource | None:
+        """The segment, key or map at that address, if a playlist of this source names it still."""
+        return self._resources.at(url)
+
     # -- what it is told --------------------------------------------------------------------------------
 
     def _ended(self, resource: Resource, error: ProxyError | None) -> None:

@@ -73,6 +73,11 @@ class Resources:
         """The resource of that name, if it is known still."""
         return self._by_name.get(name)
 
+    def at(self, url: str) -> Resource | None:
+        """What is known at that address and is no playlist."""
+        known = (self.get(self._name(role, url)) for role in (Role.SEGMENT, Role.KEY, Role.DATA))
+        return next((resource for resource in known if resource is not None), None)
+
     def index(
         self,
         playlist: Playlist,

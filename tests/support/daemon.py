@@ -29,6 +29,8 @@ class Daemon:
         self.segments = home / "hls"
         self.log: list[str] = []
         self.port = 0
+        self.wrapper: tuple[str, ...] = ()
+        """A command that starts it, and its arguments; ``pid`` is then that of the command."""
         self._arguments = arguments
         self._environ = {
             "HOST": "127.0.0.1",
@@ -54,6 +56,7 @@ class Daemon:
         """Start and wait until it listens; raises with its output when it does not."""
         base = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         self.process = await asyncio.create_subprocess_exec(
+            *self.wrapper,
             sys.executable,
             "-m",
             "m3u_proxy",

@@ -71,6 +71,10 @@ class Inside:
             async with self.http.delete(f"/streams/{row['stream_id']}") as response:
                 assert response.status in {200, 404}, await response.text()
 
+    def children(self) -> set[int]:
+        """Pids of its children, zombies too."""
+        return set(children_of(os.getpid())) - self._children
+
     def left(self) -> list[str]:
         """Everything that should be gone when there is no stream any more, and is not."""
         audience = self.daemon.audience
@@ -79,7 +83,7 @@ class Inside:
         found += [f"slots {dict(held)}" for held in [audience.pool.parts.accounts.held()] if held]
         found += [f"event without its end: {stream}" for stream in read_events(self.events)]
         found += [f"directory {path.name}" for path in self.segments.iterdir()]
-        found += [f"child {pid} {state(pid)}" for pid in set(children_of(os.getpid())) - self._children]
+        found += [f"child {pid} {state(pid)}" for pid in self.children()]
         found += [f"{count} connections to a provider" for one in self.connections if (count := one())]
         found += [f"task {name}" for name in (tasks() - self._tasks)]
         if (fds := len(os.listdir("/proc/self/fd"))) > self._fds + SPARE_FDS:

@@ -36,6 +36,10 @@ class WebConfig:
     body_timeout: float
     """Seconds for a request body to arrive."""
     version: str
+    docs_url: str = "/docs"
+    redoc_url: str = "/redoc"
+    openapi_url: str = "/openapi.json"
+    """Where the API is described."""
     strict_live_ts: bool = False
     """Every stream is endless, whatever its provider says."""
 

@@ -19,6 +19,9 @@ ASSETS = web.AppKey("assets", dict[str, bytes])
 _TYPES = {
     PAGE: "text/html; charset=utf-8",
     "ui.css": "text/css; charset=utf-8",
+    "docs.html": "text/html; charset=utf-8",
+    "docs.css": "text/css; charset=utf-8",
+    "docs.js": "text/javascript; charset=utf-8",
     "ui.js": "text/javascript; charset=utf-8",
     "hls.light.min.js": "text/javascript; charset=utf-8",
     ICON: "image/vnd.microsoft.icon",

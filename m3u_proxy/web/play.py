@@ -44,7 +44,7 @@ class EndlessResponse(web.StreamResponse):
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
-    """``GET`` and ``HEAD /stream/{id}``."""
+    """``GET`` and ``HEAD /stream/{id}``: one body, MPEG-TS without an end or a file with byte ranges."""
     context = request.app[CONTEXT]
     stream_id = stream_asked(context, request)
     if context.audience.kind(stream_id).is_hls:

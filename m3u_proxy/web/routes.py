@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from aiohttp import web
+from pydantic import BaseModel
 
 from m3u_proxy.web import (
     api,
     check,
     info,
     ops,
+    pages,
     play,
     playlists,
     probes,
     queries,
+    schema,
     segments,
     statistics,
 )
 from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.middleware import MEDIA, Handler, answer, authorize
+from m3u_proxy.web.openapi import document
+from m3u_proxy.web.schema_answers import ConnectionTested, DeletedByMetadata, DeletedOldest, FileValidated
+from m3u_proxy.web.schema_query import (
+    CookiesFileQuery,
+    CountsByMetadataQuery,
+    DeleteByMetadataQuery,
+    DeleteOldestByMetadataQuery,
+    StreamsByMetadataQuery,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +44,12 @@ class Route:
     handler: Handler
     open: bool = False
     media: bool = False
+    body: type[BaseModel] | None = None
+    """What the JSON it is sent is validated by."""
+    query: type[BaseModel] | None = None
+    """What its query is validated by."""
+    answer: object = None
+    """A ``TypedDict`` of its answer, where one is written down."""
 
 
 ROUTES = (
@@ -43,20 +62,44 @@ ROUTES = (
     Route("GET", "/static/{name}", ops.static, open=True),
     Route("GET", "/favicon.ico", ops.favicon, open=True),
     Route("GET", "/info", info.info),
-    Route("POST", "/test-connection", probes.test_connection),
-    Route("GET", "/validate-cookies-file", probes.validate_cookies_file),
-    Route("POST", "/streams", api.create_stream),
+    Route(
+        "POST",
+        "/test-connection",
+        probes.test_connection,
+        body=schema.ConnectionTestRequest,
+        answer=ConnectionTested,
+    ),
+    Route(
+        "GET",
+        "/validate-cookies-file",
+        probes.validate_cookies_file,
+        query=CookiesFileQuery,
+        answer=FileValidated,
+    ),
+    Route("POST", "/streams", api.create_stream, body=schema.StreamRequest),
     Route("GET", "/streams", api.list_streams),
-    Route("GET", "/streams/by-metadata", queries.streams_by_metadata),
-    Route("DELETE", "/streams/by-metadata", queries.delete_by_metadata),
-    Route("GET", "/streams/counts-by-metadata", queries.counts_by_metadata),
-    Route("DELETE", "/streams/oldest-by-metadata", queries.delete_oldest_by_metadata),
+    Route("GET", "/streams/by-metadata", queries.streams_by_metadata, query=StreamsByMetadataQuery),
+    Route(
+        "DELETE",
+        "/streams/by-metadata",
+        queries.delete_by_metadata,
+        query=DeleteByMetadataQuery,
+        answer=DeletedByMetadata,
+    ),
+    Route("GET", "/streams/counts-by-metadata", queries.counts_by_metadata, query=CountsByMetadataQuery),
+    Route(
+        "DELETE",
+        "/streams/oldest-by-metadata",
+        queries.delete_oldest_by_metadata,
+        query=DeleteOldestByMetadataQuery,
+        answer=DeletedOldest,
+    ),
     Route("GET", "/streams/{id}", api.show_stream),
     Route("DELETE", "/streams/{id}", api.delete_stream),
     Route("POST", "/streams/{id}/failover", api.fail_over),
     Route("GET", "/streams/{id}/timeline", api.show_timeline),
-    Route("POST", "/transcode", api.create_transcode),
-    Route("POST", "/check", check.check),
+    Route("POST", "/transcode", api.create_transcode, body=schema.TranscodeRequest),
+    Route("POST", "/check", check.check, body=schema.CheckRequest),
     Route("GET", "/transcode/profiles", api.list_profiles),
     Route("GET", "/clients", statistics.list_clients),
     Route("GET", "/stats", statistics.show_everything),
@@ -80,8 +123,10 @@ def application(context: Context) -> web.Application:
     app[CONTEXT] = context
     app[ops.ASSETS] = ops.load_assets()
     root = context.config.root_path
+    described = document(ROUTES, root_path=root, version=context.config.version)
+    app[pages.DOCUMENT] = json.dumps(described).encode()
     for prefix in dict.fromkeys(["", root]):
-        for route in ROUTES:
+        for route in (*ROUTES, *_pages(context)):
             for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
                 app.router.add_route(method, prefix + route.path, _guarded(route), expect_handler=_expect)
         for path in dict.fromkeys(route.path for route in ROUTES if route.media):
@@ -89,6 +134,13 @@ def application(context: Context) -> web.Application:
     if root:
         app.router.add_get(root, _to_root)
     return app
+
+
+def _pages(context: Context) -> tuple[Route, ...]:
+    """What describes the API, at the paths that the settings give it."""
+    config = context.config
+    routes = [Route("GET", path, pages.docs, open=True) for path in {config.docs_url, config.redoc_url}]
+    return (*routes, Route("GET", config.openapi_url, pages.openapi, open=True))
 
 
 def metrics_application(context: Context) -> web.Application:

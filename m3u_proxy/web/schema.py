@@ -98,6 +98,15 @@ def _null_is_false(value: object) -> object:
 Text = Annotated[str, AfterValidator(_clean)]
 HeaderText = Annotated[str, AfterValidator(_header_value)]
 
+_Scalar = str | int | float | bool
+_Empty = Annotated[list[str], Field(max_length=0)]
+METADATA = BeforeValidator(_metadata, json_schema_input_type=dict[str, _Scalar] | _Empty)
+HEADERS = BeforeValidator(
+    _headers, json_schema_input_type=dict[str, str | int | float | None] | _Empty | None
+)
+VARIABLES = BeforeValidator(_strings, json_schema_input_type=dict[str, _Scalar] | _Empty | None)
+FLAG = BeforeValidator(_null_is_false, json_schema_input_type=bool | None)
+
 STREAM_TYPES = {
     Kind.LIVE: "Live Continuous",
     Kind.HLS: "HLS",
@@ -111,28 +120,41 @@ STREAM_TYPES = {
 class StreamRequest(BaseModel):
     """Body of ``POST /streams``. Unknown fields are ignored, ``null`` means the default."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     url: Text
+    """Of the source; http or https."""
     failover_urls: Annotated[
-        list[Text], BeforeValidator(_null_is_empty), Field(max_length=FAILOVER_LIMIT)
+        list[Text],
+        BeforeValidator(_null_is_empty, json_schema_input_type=list[str] | None),
+        Field(max_length=FAILOVER_LIMIT),
     ] = []
+    """Other sources of the same, taken in this order when one fails."""
     failover_resolver_url: Text | None = None
+    """Who is asked for the next source instead."""
     user_agent: HeaderText | None = None
-    metadata: Annotated[dict[Text, Text], BeforeValidator(_metadata)] | None = None
-    headers: Annotated[dict[str, str], BeforeValidator(_headers)] = {}
-    permanent: Annotated[bool, BeforeValidator(_null_is_false)] = False
-    strict_live_ts: Annotated[bool, BeforeValidator(_null_is_false)] = False
+    """Towards the provider; otherwise DEFAULT_USER_AGENT."""
+    metadata: Annotated[dict[Text, Text], METADATA] | None = None
+    """Kept and returned as strings; found again by ``/streams/by-metadata``."""
+    headers: Annotated[dict[str, str], HEADERS] = {}
+    """Sent to the provider over the usual ones."""
+    permanent: Annotated[bool, FLAG] = False
+    """Listed until it is deleted, however long nobody watches."""
+    strict_live_ts: Annotated[bool, FLAG] = False
+    """Endless, whatever the provider says of lengths and ranges."""
 
 
 class CheckRequest(BaseModel):
     """Body of ``POST /check``: a source, and how it is asked."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     url: Text
+    """Of the source; http or https."""
     user_agent: HeaderText | None = None
-    headers: Annotated[dict[str, str], BeforeValidator(_headers)] = {}
+    """Towards the provider; otherwise DEFAULT_USER_AGENT."""
+    headers: Annotated[dict[str, str], HEADERS] = {}
+    """Sent to the provider over the usual ones."""
 
 
 class ConnectionTestRequest(BaseModel):
@@ -147,7 +169,7 @@ class TranscodeRequest(StreamRequest):
     """Body of ``POST /transcode``."""
 
     profile: Annotated[Text, Field(max_length=TEMPLATE_LIMIT)] | None = None
-    profile_variables: Annotated[dict[Text, Text], BeforeValidator(_strings)] = {}
+    profile_variables: Annotated[dict[Text, Text], VARIABLES] = {}
     output_format: Text | None = None
     resolver: Literal["streamlink", "ytdlp"] | None = None
 

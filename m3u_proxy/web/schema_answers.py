@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, NotRequired, TypedDict
+from typing import (
+    Literal,
+    NotRequired,  # pydantic reads those of 3.12 and later only
+)
+
+from typing_extensions import TypedDict
 
 
 class ProxyStats(TypedDict):

@@ -27,7 +27,7 @@ ClientId = Annotated[str, Field(max_length=CLIENT_ID_LIMIT), AfterValidator(_pri
 class _Query(BaseModel):
     """Booleans are ``1 0 true false yes no on off`` in any case."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
 
 class StreamsByMetadataQuery(_Query):

@@ -54,7 +54,7 @@ async def show_everything(request: web.Request) -> web.Response:
 
 
 async def show_streams(request: web.Request) -> web.Response:
-    """``GET /stats/streams``."""
+    """``GET /stats/streams``: what ``GET /streams`` lists, under another name."""
     streams = streams_shown(request.app[CONTEXT])
     return web.json_response({"total_streams": len(streams), "streams": streams})
 

@@ -33,6 +33,9 @@ PUBLIC = {
     ("GET", "/health"),  # the short form
     ("GET", "/livez"),
     ("GET", "/readyz"),
+    ("GET", "/docs"),
+    ("GET", "/redoc"),
+    ("GET", "/openapi.json"),
     ("GET", "/ui"),  # its data needs the token
     ("GET", "/static/{name}"),  # a fixed table of files
     ("GET", "/favicon.ico"),

@@ -16,7 +16,9 @@ from m3u_proxy.pool.accounts import Accounts, LeasedSource
 from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.catalog import Catalog
+from m3u_proxy.pool.checks import BitrateCheck
 from m3u_proxy.pool.checkup import Checkup
+from m3u_proxy.pool.inspection import Inspections
 from m3u_proxy.pool.live.outlet import PeerWatch
 from m3u_proxy.pool.live.overlap import OverlapLimits
 from m3u_proxy.pool.live.relay import RelayLimits
@@ -79,6 +81,7 @@ def audience(
         pacer=Pacer(random),
         request_headers=request_headers,
         ask_resolver=FailoverResolver(judge, tls_verify=settings.upstream_tls_verify).ask,
+        inspections=_inspections(settings),
     )
     pool = Pool(
         parts,
@@ -155,6 +158,19 @@ def facts(settings: Settings, binaries: Binaries) -> Facts:
 def _whole(seconds: float) -> float:
     """Without a fraction where there is none, as editors know these numbers."""
     return int(seconds) if seconds.is_integer() else seconds
+
+
+def _inspections(settings: Settings) -> Inspections:
+    bitrate = BitrateCheck(
+        minimum=settings.min_bitrate_threshold,
+        interval=settings.bitrate_check_interval,
+        failures=settings.bitrate_failover_threshold,
+        grace=settings.bitrate_monitoring_grace_period,
+    )
+    return Inspections(
+        bitrate=bitrate if settings.enable_bitrate_monitoring else None,
+        leave_slow=settings.slow_rate_failover,
+    )
 
 
 class Opener:

@@ -189,19 +189,24 @@ class Attempts:
         """It was given up by whoever reads it."""
         self._history.note(Happening.FAILED, reason=error.reason, detail=error.detail)
 
-    async def switch(self) -> None:
-        """Take another source now, by hand. The one in use goes on until there is another.
+    def warned(self, error: UpstreamError) -> None:
+        """What the source in use gives is poor; it goes on."""
+        index = self.failover.index
+        self._history.note(Happening.WARNING, reason=error.reason, detail=error.detail, index=index)
+
+    async def switch(self, reason: str = "manual") -> None:
+        """Take another source now, although this one has not failed. It goes on until there is another.
 
         Raises ``Unusable`` when there is none.
         """
         old = self.failover.url
-        decision: Try | AskResolver | GiveUp = self.failover.manual(monotonic())
+        decision: Try | AskResolver | GiveUp = self.failover.manual(monotonic(), reason)
         if isinstance(decision, AskResolver):
             url = await self._resolver(decision) if self._resolver is not None else None
             decision = self.failover.resolved(url, monotonic())
         if isinstance(decision, GiveUp):
             raise Unusable("No other source can be used now")
-        self._decide(decision, old, "manual")
+        self._decide(decision, old, reason)
         if self._scope is not None:
             self._scope.reschedule(asyncio.get_running_loop().time())
 

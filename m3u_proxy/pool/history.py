@@ -19,6 +19,7 @@ class Happening(StrEnum):
     ATTEMPT = "attempt"
     CONNECTED = "connected"
     LOST = "lost"
+    WARNING = "warning"
     SWITCH = "switch"
     RESOLVER = "resolver"
     STALL = "stall"

@@ -10,7 +10,10 @@ WINDOW = 15
 HISTORY = 300
 LEARNT = 60
 """Seconds over which the usual rate is taken, and the least that make one."""
-SHARE = 0.1
+TRICKLE = 0.1
+"""Share of the usual rate below which a source has failed."""
+SLOW = 0.8
+"""Share below which it gives less than real time needs."""
 
 
 class Rate:
@@ -32,11 +35,8 @@ class Rate:
         return (total - before) * 8 / (now - since)
 
 
-class Floor:
-    """Tells a trickle from a stream: less than a tenth of its own usual rate for fifteen seconds.
-
-    Measured against the stream's own median, so that radio is no fault. Times are monotonic seconds.
-    """
+class Baseline:
+    """Measures a stream against its own usual rate, so that radio is no fault. Times in monotonic seconds."""
 
     def __init__(self) -> None:
         self._usual: deque[float] = deque(maxlen=HISTORY)
@@ -46,18 +46,21 @@ class Floor:
         """Another connection follows; what is usual stays known."""
         self._marks: deque[tuple[float, int]] = deque(maxlen=WINDOW + 1)
 
-    def is_below(self, now: float, total: int) -> bool:
-        """Whether the stream has become a trickle; ``total`` bytes have come so far."""
+    def share(self, now: float, total: int) -> float | None:
+        """The rate of the last fifteen seconds as a share of the median; ``total`` bytes have come so far.
+
+        Taken anew once per second; ``None`` in between, and while too little is known.
+        """
         if not self._marks:
             self._marks.append((now, total))
-            return False
+            return None
         last, before = self._marks[-1]
         if now - last < 1.0:
-            return False
+            return None
         self._marks.append((now, total))
-        rate = (total - before) / (now - last)
-        self._usual.append(rate)
+        self._usual.append((total - before) / (now - last))
         first, start = self._marks[0]
         if len(self._usual) < LEARNT or now - first < WINDOW:
-            return False
-        return (total - start) / (now - first) < SHARE * median(self._usual)
+            return None
+        usual = median(self._usual)
+        return (total - start) / (now - first) / usual if usual else None

@@ -178,7 +178,8 @@ class Supply:
         self.workshop.attempts.adopt(begun)
         relay = self.workshop.relay()
         self._settle(relay)
-        await relay.run()
+        async with self.workshop.inspection(relay).running():
+            await relay.run()
 
     async def _be_playlist(self, begun: Begun) -> None:
         passthrough = self.workshop.passthrough()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from m3u_proxy.ffmpeg.input import SWITCHED
 from m3u_proxy.model import Kind, Stream, StreamKey, guess_kind
@@ -12,6 +12,7 @@ from m3u_proxy.pool.attempts import Attempts, Succession, Switch
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.hls.listing import Settled
 from m3u_proxy.pool.hls.passthrough import Passthrough
+from m3u_proxy.pool.inspection import Inspection, Inspections
 from m3u_proxy.pool.live.body import BodyIntake
 from m3u_proxy.pool.live.overlap import OverlapLimits
 from m3u_proxy.pool.live.relay import Relay, RelayLimits
@@ -51,6 +52,7 @@ class Parts:
     """Header fields for a URL: with which user agent, and the caller's own."""
     ask_resolver: Callable[[str, AskResolver, Mapping[str, str]], Awaitable[Named | None]]
     """Ask a failover resolver: its URL, the question, the stream's metadata."""
+    inspections: Inspections = field(default_factory=Inspections)
 
     def make_relay(
         self,
@@ -145,6 +147,10 @@ class Workshop:
         parts = self.parts
         limits = replace(parts.relay_limits, overlap=parts.overlap)
         return parts.make_relay(self._key, Kind.LIVE, self.attempts, limits=limits)
+
+    def inspection(self, relay: Relay) -> Inspection:
+        """Of what a live stream's source gives."""
+        return Inspection(relay, self.attempts, self.parts.inspections)
 
     def passthrough(self) -> Passthrough:
         """For a playlist. An FFmpeg that reads it begins anew behind another source: it would lose tracks."""

@@ -82,6 +82,8 @@ class _Failure:
     waited: float = 0.0
     is_unresolved: bool = False
     """The resolver had nothing: it is not asked again."""
+    is_wish: bool = False
+    """Nothing has failed, so nothing is lost without another source."""
 
 
 class Failover:
@@ -172,6 +174,7 @@ class Failover:
         elif gave_bytes:
             failure.since = now
         self._wish = None
+        failure.is_wish = False
         failure.outcome = outcome
         failure.tried.add(self.url)
         if outcome.is_final:
@@ -185,7 +188,7 @@ class Failover:
 
     def resolved(self, url: str | None, now: float) -> Try | GiveUp:
         """What the resolver said; ``None`` also for an error. The list serves if that is of no use now."""
-        failure = self._wish or self._failure or _Failure(now, _MANUAL)
+        failure = self._wish or self._failure or _wish(now, "manual")
         self._wish = None
         useless = {self.url} | (failure.spent if self._had_bytes else failure.tried)
         if url is not None and url not in useless:
@@ -198,15 +201,15 @@ class Failover:
         failure.is_unresolved = True
         return self._from_list(failure, now)
 
-    def manual(self, now: float) -> Try | AskResolver | GiveUp:
-        """Somebody asks for another source, now."""
+    def manual(self, now: float, reason: str = "manual") -> Try | AskResolver | GiveUp:
+        """Somebody asks for another source, now; ``reason`` says why."""
         if not self._has_resolver and not self._others():
             return GiveUp("no_failover")
-        wish = _Failure(now, _MANUAL)
+        wish = _wish(now, reason)
         if not self._has_resolver:
             return self._from_list(wish, now)
         self._wish = wish
-        return self._ask(_MANUAL)
+        return self._ask(wish.outcome)
 
     # -- the rules --------------------------------------------------------------------------------------
 
@@ -244,13 +247,12 @@ class Failover:
         """The other URLs, each once; then, for viewers to keep, whichever may be tried first."""
         others = [url for url in self._others() if url not in failure.spent and self._may_switch(failure)]
         at, url = self._soonest((url for url in others if url not in failure.tried), now)
-        is_manual = failure.outcome is _MANUAL
-        if at - now > PROMPT and self._had_bytes and not is_manual:
+        if at - now > PROMPT and self._had_bytes and not failure.is_wish:
             at, url = self._soonest([*others, *self._itself(failure)], now)
         elif at - now > PROMPT:
             at = inf
         if url is None or not self._is_in_time(failure, at, now):
-            return GiveUp("nothing_viable" if is_manual else failure.outcome.reason)
+            return GiveUp("nothing_viable" if failure.is_wish else failure.outcome.reason)
         return self._start(failure, url, at, now)
 
     def _others(self) -> list[str]:
@@ -302,7 +304,8 @@ class Failover:
         self._is_healthy = False
 
 
-_MANUAL = Outcome("manual")
+def _wish(now: float, reason: str) -> _Failure:
+    return _Failure(now, Outcome(reason), is_wish=True)
 
 
 def _numbered(urls: Sequence[str]) -> dict[str, int]:

@@ -44,6 +44,8 @@ class Answer:
     chunked: bool = False
     drip: float = 0.0
     """Bytes per second, sent in fifty pieces a second."""
+    fast: int = 0
+    """So many bytes before ``drip`` begins."""
     stall: int | None = None
     """After so many bytes: silence, connection open."""
     rst: int | None = None
@@ -168,8 +170,9 @@ class Sender:
             piece = await self._edge.read(position + sent) if answer.ts else body[sent : sent + (1 << 16)]
             if not piece:
                 break
-            await self._put(piece[: min(limit - sent, int(answer.drip / 50) or limit)])
-            if answer.drip:
+            drip = answer.drip if sent >= answer.fast else 0.0
+            await self._put(piece[: min(limit - sent, int(drip / 50) or limit)])
+            if drip:
                 await asyncio.sleep(0.02)
         if end == "stall":
             await asyncio.get_running_loop().create_future()

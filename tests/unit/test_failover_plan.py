@@ -393,6 +393,11 @@ def test_a_manual_failover_goes_to_the_next_and_round() -> None:
     assert plan.attempts == 3
 
 
+def test_a_switch_for_a_reason_of_ours_tells_the_resolver_why() -> None:
+    plan = playing(resolver=True)
+    assert plan.manual(100.0, "silence") == AskResolver(P, 0, None, "silence_detected")
+
+
 def test_what_was_left_by_hand_is_the_first_spare() -> None:
     plan = playing(A)
     plan.manual(100.0)

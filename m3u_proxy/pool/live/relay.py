@@ -25,7 +25,7 @@ from m3u_proxy.pool.live.outlet import Outlet
 from m3u_proxy.pool.live.overlap import OverlapLimits
 from m3u_proxy.pool.live.ring import Ring
 from m3u_proxy.pool.live.sinks import PipeSink
-from m3u_proxy.pool.rate import Floor, Rate
+from m3u_proxy.pool.rate import TRICKLE, Baseline, Rate
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.tasks import uncut
 from m3u_proxy.upstream.source import Source
@@ -78,6 +78,8 @@ class Relay(Running):
         self.kind = kind
         self.bytes_in = 0
         self.connected = False
+        self.connections = 0
+        """Opened so far."""
         self._succession = succession
         self._tally = tally
         self._intake: WayIn = intake if intake is not None else Intake(limits.overlap)
@@ -91,7 +93,7 @@ class Relay(Running):
         """Of the source whose media came last."""
         self._filler: asyncio.TimerHandle | None = None
         self._rate = Rate()
-        self._floor = Floor()
+        self._baseline = Baseline()
         self._parts: list[bytes] = []
         self._points: list[Point] = []
         self._size = 0
@@ -174,6 +176,7 @@ class Relay(Running):
             async with self._succession.reading():
                 await source.open()
                 self.connected = True
+                self.connections += 1
                 await self._read(source)
         except Switched:
             self._pause(SWITCHED)
@@ -195,7 +198,7 @@ class Relay(Running):
 
         Where a body cannot go on with what another source gives, they are let go.
         """
-        self._floor.restart()
+        self._baseline.restart()
         self._enter(State.RECONNECTING)
         if not self._intake.goes_on:
             self._flush()
@@ -235,7 +238,8 @@ class Relay(Running):
 
     def _take(self, batch: Batch, now: float) -> None:
         self._rate.mark(now, self.bytes_in)
-        if self._floor.is_below(now, self.bytes_in):
+        share = self._baseline.share(now, self.bytes_in)
+        if share is not None and share < TRICKLE:
             raise UpstreamError("low_bitrate", "The source gives far less than it used to")
         if batch.data:
             self._succession.alive(now)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.e2e.test_failover import SECOND, create, grown, row, timeline, watching
+from tests.e2e.test_failover import create, row, timeline
 from tests.support.daemon import Daemon
 from tests.support.inv import eventually, labelled
 from tests.support.origin import Answer, Origin
+from tests.support.watching import SECOND, grown, watching
 
 LATE = 0.5
 """Seconds by which a decision may come later than its budget."""

@@ -64,3 +64,12 @@ class Baseline:
             return None
         usual = median(self._usual)
         return (total - start) / (now - first) / usual if usual else None
+
+
+class Floor(Baseline):
+    """Tells a trickle from a stream: less than a tenth of its own usual rate for fifteen seconds."""
+
+    def is_below(self, now: float, total: int) -> bool:
+        """Whether the stream has become a trickle; ``total`` bytes have come so far."""
+        share = self.share(now, total)
+        return share is not None and share < TRICKLE

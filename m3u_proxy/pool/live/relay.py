@@ -25,7 +25,7 @@ from m3u_proxy.pool.live.outlet import Outlet
 from m3u_proxy.pool.live.overlap import OverlapLimits
 from m3u_proxy.pool.live.ring import Ring
 from m3u_proxy.pool.live.sinks import PipeSink
-from m3u_proxy.pool.rate import TRICKLE, Baseline, Rate
+from m3u_proxy.pool.rate import Floor, Rate
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.tasks import uncut
 from m3u_proxy.upstream.source import Source
@@ -93,7 +93,7 @@ class Relay(Running):
         """Of the source whose media came last."""
         self._filler: asyncio.TimerHandle | None = None
         self._rate = Rate()
-        self._baseline = Baseline()
+        self._floor = Floor()
         self._parts: list[bytes] = []
         self._points: list[Point] = []
         self._size = 0
@@ -198,7 +198,7 @@ class Relay(Running):
 
         Where a body cannot go on with what another source gives, they are let go.
         """
-        self._baseline.restart()
+        self._floor.restart()
         self._enter(State.RECONNECTING)
         if not self._intake.goes_on:
             self._flush()
@@ -238,8 +238,7 @@ class Relay(Running):
 
     def _take(self, batch: Batch, now: float) -> None:
         self._rate.mark(now, self.bytes_in)
-        share = self._baseline.share(now, self.bytes_in)
-        if share is not None and share < TRICKLE:
+        if self._floor.is_below(now, self.bytes_in):
             raise UpstreamError("low_bitrate", "The source gives far less than it used to")
         if batch.data:
             self._succession.alive(now)

@@ -271,6 +271,15 @@ def discontinuity(counters: Mapping[int, int]) -> bytes:
     return b"".join(header.ljust(PACKET, b"\xff") for header in headers)
 
 
+def programme_of(psi: bytes) -> Programme | None:
+    """What tables say that were collected from whole packets, as a `Point` has them."""
+    tables = Psi()
+    for at in range(0, len(psi), PACKET):
+        if tables.carries((psi[at + 1] & 0x1F) << 8 | psi[at + 2]):
+            tables.push(psi[at : at + PACKET])
+    return tables.programme
+
+
 def counters_at(data: bytes, pids: Collection[int]) -> dict[int, int]:
     """The continuity_counter that comes just before ``data`` (whole packets), for each PID found in it.
 

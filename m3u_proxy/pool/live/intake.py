@@ -154,11 +154,19 @@ class Intake:
         if not batch.data:
             return batch
         if not self._joined:
+            if self._gate.is_open and not batch.points:
+                self._check_playable(batch.data)
             batch = self._seam(batch, now)
             self._began = self._joined = True
         elif self._unflagged:
             batch = _prepend(self._flags(batch.data, now), batch)
         return batch
+
+    def _check_playable(self, data: bytes) -> None:
+        """There is no picture that can start, so there must be something else that the tables name."""
+        programme = self._scanner.programme
+        if programme is None or not counters_at(data, [stream.pid for stream in programme.streams]):
+            raise NotMedia("nothing in it can be decoded")
 
     def _video(self) -> Collection[int] | None:
         """PIDs of the video, once the tables have come; ``None`` before, and where there is no video."""

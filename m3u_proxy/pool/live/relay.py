@@ -15,7 +15,7 @@ from time import monotonic
 from m3u_proxy.errors import Closed, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.ffmpeg.input import SWITCHED, Input
 from m3u_proxy.lifecycle import Running
-from m3u_proxy.media.mpegts import Batch, NotMedia, Point
+from m3u_proxy.media.mpegts import Batch, NotMedia, Point, programme_of
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
 from m3u_proxy.pool.attempts import Succession, Switched
 from m3u_proxy.pool.live.body import WayIn
@@ -90,7 +90,8 @@ class Relay(Running):
         self._fill_until = 0.0
         self._taps: set[Tap] = set()
         self._url = ""
-        """Of the source whose media came last."""
+        """Of the source whose media came last, and the PIDs and types of its first picture and sound."""
+        self._tracks: tuple[tuple[int, int], ...] = ()
         self._filler: asyncio.TimerHandle | None = None
         self._rate = Rate()
         self._floor = Floor()
@@ -273,13 +274,18 @@ class Relay(Running):
         self._ready.set()
         self._begun.set()
         self._fanout.pulse()
-        if points and self._url != self._succession.url:
-            self._begin_other(self._succession.url)
+        if points:
+            self._compare(points[-1])
 
-    def _begin_other(self, url: str) -> None:
-        """Media of another source has come: its codecs may be others, so each FFmpeg has to begin anew."""
-        is_switch = bool(self._url)
-        self._url = url
+    def _compare(self, point: Point) -> None:
+        """Each FFmpeg has to begin anew at the first point of another source, or of other tracks: it has
+        prepared for those that it began with."""
+        programme = programme_of(point.psi) if self._intake.has_counters else None
+        firsts = [programme.first(kind) for kind in ("video", "audio")] if programme else []
+        tracks = tuple((one.pid, one.stream_type) for one in firsts if one is not None) or self._tracks
+        is_other = (self._url, self._tracks) != (self._succession.url, tracks)
+        is_switch = is_other and bool(self._url)
+        self._url, self._tracks = self._succession.url, tracks
         for tap in list(self._taps) if is_switch else ():
             tap.end(SWITCHED)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import Daemon
-from tests.support.hls_channels import check, players, seams
+from tests.support.hls_channels import check, players, reached, seams
 from tests.support.hls_reading import HLS_COPY
 from tests.support.inv import ask, control, eventually, labelled, rig
 from tests.support.media import ffmpeg, make_live_sample
@@ -21,13 +21,14 @@ from tests.support.watching import SECOND, watching
 SPEED = 3
 BEFORE = 15
 """Seconds of the first codecs."""
+SEGMENT = 2.0
 
 
 def other_codecs(path: Path) -> None:
-    """20 s of MPEG-2 video and MPEG audio at another size, on other PIDs, at 2 Mbit/s."""
-    inputs = ["-f", "lavfi", "-i", "testsrc=size=720x576:rate=25", "-f", "lavfi", "-i", "sine=frequency=880"]
+    """45 s of MPEG-2 video and MPEG audio at another size, on other PIDs, at 2 Mbit/s."""
+    inputs = ["-f", "lavfi", "-i", "testsrc=size=352x288:rate=25", "-f", "lavfi", "-i", "sine=frequency=880"]
     codecs = ["-c:v", "mpeg2video", "-b:v", "1200k", "-maxrate", "1200k", "-bufsize", "600k", "-g", "25"]
-    codecs += ["-c:a", "mp2", "-b:a", "96k", "-t", "20"]
+    codecs += ["-c:a", "mp2", "-b:a", "96k", "-t", "45"]
     muxer = [
         "-f",
         "mpegts",
@@ -70,10 +71,18 @@ async def test_other_codecs_on_other_pids_go_through(daemon: Daemon, changing: b
         stream = (await daemon.post("/streams", url=origin.url("/one.ts")))["stream_id"]
         made = (await daemon.post("/transcode", url=origin.url("/one.ts"), profile=HLS_COPY))["stream_id"]
         async with watching(daemon, stream, 2) as viewers, players(daemon, made, 1) as (reader,):
-            playing = asyncio.create_task(reader.follow(reader.url, segments=6, within=40))
+            playing = asyncio.create_task(reader.follow(reader.url, segments=60, within=60))
+            await origin.until(lambda: origin.edge > BEFORE * SECOND, within=30)
+
+            async def is_back() -> bool:
+                return seams(reader) == 1
+
+            assert await eventually(is_back, within=30) < 3 + SEGMENT
+            size = len(reader.fetched) + 2
+            await eventually(lambda: reached([reader], size), within=20)
             await origin.until(lambda: origin.edge > (BEFORE + 6) * SECOND, within=30)
-            await playing
-            await reader.follow(reader.url, segments=len(reader.fetched) + 2, within=20)
+            playing.cancel()
+            await asyncio.gather(playing, return_exceptions=True)
             assert not any(viewer.ended for viewer in viewers)
         for viewer in viewers:
             viewer.check(tmp_path, seams=0)

@@ -9,6 +9,7 @@ from statistics import median
 from time import monotonic, sleep
 
 from benchmarks import viewers
+from benchmarks.api import api
 from benchmarks.clip import GOP, Missing
 from benchmarks.cpu import Meter
 from benchmarks.daemon import Daemon
@@ -192,6 +193,7 @@ ALL: dict[str, Scenario] = {
     "mid-download": mid_download,
     "rewrite": rewrite,
     "failover": failover,
+    "api": api,
     "storm": storm,
     "cold-start": cold_start,
 }

@@ -14,6 +14,7 @@ from m3u_proxy.media.bodies import CONTAINERS
 from m3u_proxy.model import Origin, Stream, Transcode, plain_id, transcode_id
 from m3u_proxy.web.body import read_model
 from m3u_proxy.web.context import CONTEXT, Context
+from m3u_proxy.web.encode import large_json
 from m3u_proxy.web.schema import (
     STREAM_TYPES,
     StreamRequest,
@@ -133,7 +134,7 @@ def _define(
 async def list_streams(request: web.Request) -> web.Response:
     """``GET /streams``: what is watched, or was a moment ago."""
     rows = streams_shown(request.app[CONTEXT])
-    return web.json_response({"streams": rows, "total": len(rows)})
+    return large_json({"streams": rows, "total": len(rows)})
 
 
 async def show_stream(request: web.Request) -> web.Response:

@@ -15,6 +15,7 @@ from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.catalog import Record
 from m3u_proxy.web.body import read_query
 from m3u_proxy.web.context import CONTEXT
+from m3u_proxy.web.encode import large_json
 from m3u_proxy.web.schema import STREAM_TYPES, moment
 from m3u_proxy.web.schema_answers import DeletedByMetadata, DeletedOldest, MatchingStream, SkippedStream
 from m3u_proxy.web.schema_query import (
@@ -40,7 +41,7 @@ async def streams_by_metadata(request: web.Request) -> web.Response:
         "total_matching": len(rows),
         "total_clients": sum(row["client_count"] for row in rows),
     }
-    return web.json_response(body)
+    return large_json(body)
 
 
 async def counts_by_metadata(request: web.Request) -> web.Response:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from m3u_proxy.web.context import CONTEXT, Context
+from m3u_proxy.web.encode import large_json
 from m3u_proxy.web.schema import client_json, moment, stream_json
 from m3u_proxy.web.schema_answers import Client, ProxyStats
 
@@ -43,20 +44,20 @@ def clients_shown(context: Context) -> list[Client]:
 async def list_clients(request: web.Request) -> web.Response:
     """``GET /clients`` and ``GET /stats/clients``: who is connected now."""
     clients = clients_shown(request.app[CONTEXT])
-    return web.json_response({"total_clients": len(clients), "clients": clients})
+    return large_json({"total_clients": len(clients), "clients": clients})
 
 
 async def show_everything(request: web.Request) -> web.Response:
     """``GET /stats``: totals, streams and clients in one."""
     context = request.app[CONTEXT]
     body = {**proxy_stats(context), "streams": streams_shown(context), "clients": clients_shown(context)}
-    return web.json_response(body)
+    return large_json(body)
 
 
 async def show_streams(request: web.Request) -> web.Response:
     """``GET /stats/streams``: what ``GET /streams`` lists, under another name."""
     streams = streams_shown(request.app[CONTEXT])
-    return web.json_response({"total_streams": len(streams), "streams": streams})
+    return large_json({"total_streams": len(streams), "streams": streams})
 
 
 async def show_detailed(request: web.Request) -> web.Response:

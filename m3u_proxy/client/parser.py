@@ -31,7 +31,7 @@ def add_commands(subparsers: Any) -> None:
     failover.add_argument("stream", help="id, the beginning of one, or a name")
     view = _command(subparsers, "top", top, "watch streams, viewers and bit rates")
     view.add_argument("--interval", type=_seconds, default=2.0, help="seconds between two looks (2)")
-    view.add_argument("--once", action="store_true", help="one look")
+    view.add_argument("--once", action="store_true", help="one view, after that interval")
     check = _command(subparsers, "check", commands.check, "find out whether a source can be played")
     _source(check)
     _command(subparsers, "health", commands.health, "exit code 0 while the daemon serves")

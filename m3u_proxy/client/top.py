@@ -102,6 +102,8 @@ def top(api: Api, given: Namespace, out: TextIO) -> int:
     """``top``: in place on a terminal, one view below the other where the output is none."""
     picture = Picture(api)
     if given.once or given.json:
+        picture.look(time.monotonic())
+        time.sleep(given.interval)  # a rate takes two looks
         found = picture.look(time.monotonic())
         out.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n" if given.json else render(found))
         return 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -121,6 +123,53 @@ async def test_check(origin: Origin, where: dict[str, str]) -> None:
     code, out, _ = await cli("check", origin.url("/absent.ts"), "--json", **where)
     assert code == 1
     assert json.loads(out)["reason"] == "http_404"
+
+
+async def test_top_shows_who_watches_what(daemon: Daemon, origin: Origin, where: dict[str, str]) -> None:
+    made = await parsed("add", origin.url("/live.ts?top"), "--name", "The match", **where)
+    path = f"{made['stream_endpoint']}?username=anna%1B[31m"
+    async with daemon.http.get(path, headers={"User-Agent": "VLC/3.0"}) as response:
+        reading = asyncio.ensure_future(response.content.readexactly(10**8))
+        code, out, err = await cli("top", "--once", "--interval", "1", **where)
+        found = await parsed("top", "--interval", "0.5", **where)
+        reading.cancel()
+    assert (code, err) == (0, "")
+    row = next(line for line in out.splitlines() if line.startswith("The match"))
+    assert "live" in row
+    viewer = next(line for line in out.splitlines() if line.startswith("anna"))
+    assert "The match" in viewer
+    assert "Mbit/s" in viewer
+    assert "\x1b" not in out
+    assert found["clients"][0]["bitrate"] > 0
+    await cli("rm", made["stream_id"], **where)
+
+
+@pytest.mark.may_block("it reads a terminal")
+async def test_top_on_a_terminal_ends_with_ctrl_c_and_exit_0(where: dict[str, str]) -> None:
+    near, far = os.openpty()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "m3u_proxy", "top", "--interval", "0.2"),
+            env={"PATH": os.environ["PATH"], "TERM": "xterm", **where},
+            stdin=far,
+            stdout=far,
+            stderr=far,
+            start_new_session=True,
+        )
+        os.set_blocking(near, False)
+        shown = bytearray()
+
+        async def is_shown() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                shown.extend(os.read(near, 65536))
+            return shown.count(b"m3u_proxy 1") >= 2
+
+        await eventually(is_shown, within=10.0)
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), 5.0) == 0
+    finally:
+        os.close(near)
+        os.close(far)
 
 
 async def test_health(daemon: Daemon, where: dict[str, str]) -> None:

@@ -186,6 +186,7 @@ class Daemon:
                 redoc_url=settings.redoc_url,
                 openapi_url=settings.openapi_url,
                 strict_live_ts=settings.strict_live_ts,
+                use_sticky_session=settings.use_sticky_session,
             ),
             audience=self.audience,
             segments=segments,

@@ -103,6 +103,8 @@ class Stream:
     permanent: bool = False
     strict_live_ts: bool = False
     """Endless, whatever the provider says of lengths and ranges."""
+    use_sticky_session: bool = False
+    """A live stream that breaks is asked for again where redirects led, and at its own URL if that fails."""
     key: StreamKey = field(init=False, compare=False)
     """Key of the running thing that viewers of this stream share; looked up with every request."""
 

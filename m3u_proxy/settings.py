@@ -112,7 +112,7 @@ class Streams(BaseModel):
     stream_total_timeout: Period = env(30, "Longest time spent on one failure")
     filler: Period = env(30, "How long viewers are kept while no source gives anything")
     max_failover_attempts: Count = env(0, "Spares to try per failure; 0 is all")
-    use_sticky_session: Flag = env(False, "Stay on the host that a redirect led to")
+    use_sticky_session: Flag = env(False, "Stay on the host that a redirect of a live stream led to")
     connection_idle_alert_threshold: Seconds = env(600, "Idle time of a connection that is worth a warning")
     connection_idle_error_threshold: Seconds = env(1_800, "Idle time of a connection that is worth an error")
     enable_connection_idle_monitoring: Flag = env(True, "Log idle connections")

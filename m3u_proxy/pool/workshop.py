@@ -10,7 +10,6 @@ from m3u_proxy.model import Kind, Stream, StreamKey, guess_kind
 from m3u_proxy.pool.accounts import Accounts
 from m3u_proxy.pool.attempts import Attempts, Succession, Switch
 from m3u_proxy.pool.budget import Budget
-from m3u_proxy.pool.hls.listing import Settled
 from m3u_proxy.pool.hls.passthrough import Passthrough
 from m3u_proxy.pool.inspection import Inspection, Inspections
 from m3u_proxy.pool.live.body import BodyIntake
@@ -18,6 +17,7 @@ from m3u_proxy.pool.live.overlap import OverlapLimits
 from m3u_proxy.pool.live.relay import Relay, RelayLimits
 from m3u_proxy.pool.loopback import Grants
 from m3u_proxy.pool.memory import Memory
+from m3u_proxy.pool.sticky import Session, Settled
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.pool.vod.vod import Vod, VodLimits
 from m3u_proxy.upstream.address import Origin
@@ -85,6 +85,7 @@ class Workshop:
         """Who named a URL that no editor did."""
         self._used: dict[str, str] = {}
         """The source that was read last at each host: what it has named is asked for in its way."""
+        self._session = Session()
         self.history = parts.memory.of(self._key).history
         self.attempts = Attempts(
             Failover(
@@ -192,7 +193,14 @@ class Workshop:
 
     def _open_next(self, url: str) -> Source:
         self._used[_host(url)] = url
-        return self.parts.open_source(self._ask_for(url))
+        ask = self._ask_for(url)
+        if not self._stream.use_sticky_session:
+            return self.parts.open_source(ask)
+        return self._session.open(
+            url,
+            lambda: self.parts.open_source(ask),
+            lambda place: self.parts.open_source(ask.moved(*place)),
+        )
 
     def _open_root(self, settled: Settled | None) -> Source:
         return self.open() if settled is None else self._open_child(*settled)

@@ -40,6 +40,11 @@ class Ask:
         payer = self.payer or self.url if is_akin else url
         return replace(self, url=url, headers=headers, named_by=named_by, is_lasting=False, payer=payer)
 
+    def moved(self, url: str, named_by: AddressClass) -> Ask:
+        """For the same body where redirects led: the account pays that would have paid for it here."""
+        asked = self.child(url, named_by)
+        return replace(asked, is_lasting=self.is_lasting, payer=self.payer or self.url)
+
     def with_headers(self, extra: Mapping[str, str]) -> Ask:
         """For another part of the same file."""
         return replace(self, headers=_over(self.headers, extra), is_file=True, is_lasting=True)

@@ -128,6 +128,9 @@ def _define(
         transcode=transcode,
         permanent=body.permanent,
         strict_live_ts=body.strict_live_ts or context.config.strict_live_ts,
+        use_sticky_session=context.config.use_sticky_session
+        if body.use_sticky_session is None
+        else body.use_sticky_session,
     )
 
 

@@ -42,6 +42,8 @@ class WebConfig:
     """Where the API is described."""
     strict_live_ts: bool = False
     """Every stream is endless, whatever its provider says."""
+    use_sticky_session: bool = False
+    """Whether a live stream stays with the host of a redirect, where its maker does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,8 @@ class StreamRequest(BaseModel):
     """Listed until it is deleted, however long nobody watches."""
     strict_live_ts: Annotated[bool, FLAG] = False
     """Endless, whatever the provider says of lengths and ranges."""
+    use_sticky_session: bool | None = None
+    """Stay where a redirect led while that works; otherwise USE_STICKY_SESSION."""
 
 
 class CheckRequest(BaseModel):

@@ -15,9 +15,10 @@ from m3u_proxy.pool import attempts
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.hls import downloads, listing, pulse, tree, view
 from m3u_proxy.pool.hls import passthrough as module
-from m3u_proxy.pool.hls.listing import Page, Settled
+from m3u_proxy.pool.hls.listing import Page
 from m3u_proxy.pool.hls.passthrough import Passthrough
 from m3u_proxy.pool.hls.resources import Resource, Resources
+from m3u_proxy.pool.sticky import Settled
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.upstream.ask import Ask
 from m3u_proxy.upstream.policy import AddressClass

@@ -17,6 +17,7 @@ FULL = replace(
     failover_resolver_url="http://editor.example/next",
     headers={"X-A": "é"},
     strict_live_ts=True,
+    use_sticky_session=True,
 )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import NamedTuple, Protocol
+from typing import Protocol
 from urllib.parse import parse_qsl
 
 from m3u_proxy.errors import Closed, ProxyError, UpstreamError
@@ -17,6 +17,7 @@ from m3u_proxy.media.playlist import NotAPlaylist, Playlist, Reference, parse
 from m3u_proxy.pool.attempts import Switched
 from m3u_proxy.pool.hls.pulse import Pulse, patience_for
 from m3u_proxy.pool.hls.resources import Resource
+from m3u_proxy.pool.sticky import SLOW, Settled
 from m3u_proxy.tasks import uncut
 from m3u_proxy.upstream.policy import AddressClass
 from m3u_proxy.upstream.source import Head, Source
@@ -80,13 +81,6 @@ class Found:
     base: Base
     named_by: AddressClass
     variables: Mapping[str, str]
-
-
-class Settled(NamedTuple):
-    """Where redirects led, and whom to trust with it. A session stays with one host while that works."""
-
-    url: str
-    named_by: AddressClass
 
 
 class Owner(Protocol):
@@ -231,8 +225,9 @@ class Listing:
 
         False: another one is to follow at once.
         """
+        settled = self._settled if source is None else None
         try:
-            source = source or await self._owner.open(self._settled)
+            source = source or await self._owner.open(settled)
             try:
                 async with self._owner.reading():
                     head, text = await read_text(source, limit=LARGEST, patience=PATIENCE)
@@ -244,6 +239,9 @@ class Listing:
         except Switched:
             return False
         except ProxyError as error:
+            if settled is not None and isinstance(error, UpstreamError) and error.reason not in SLOW:
+                self._settled = None  # it no longer works there: ask at its own address before all else
+                return False
             return self._failed(error)
         self._succeeded(page)
         return not self._pulse.freezes(page.playlist, monotonic()) or self._owner.lost(_frozen()) != 0

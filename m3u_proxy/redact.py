@@ -54,11 +54,12 @@ def redact(text: str) -> str:
     lowered = text.lower()
     if any(word in lowered for word in ("auth", "cookie", "x-", "bearer", "basic")):
         text = _SCHEME.sub(rf"\1 {MASK}", _HEADER.sub(rf"\1\2\3{MASK}\3", text))
-    if any(word in lowered for word in ("token", "key", "passw", "pwd", "secret", "username")):
-        text = _NAMED.sub(rf"\1\2\3{MASK}\3", text)
     if "@" in text or "%40" in text:
+        # Before the names: a user may be called one.
         text = _USERINFO.sub(rf"\1{MASK}@", text)
         text = _BARE_USERINFO.sub(f"{MASK}@", text)
+    if any(word in lowered for word in ("token", "key", "passw", "pwd", "secret", "username")):
+        text = _NAMED.sub(rf"\1\2\3{MASK}\3", text)
     if "/" in text:
         text = _mask_paths(text, _PLAIN_PATHS)
     if "%2f" in lowered:

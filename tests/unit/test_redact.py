@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from m3u_proxy.redact import redact
@@ -38,6 +38,7 @@ PATH_CANARIES = st.text(UNRESERVED + "!$'()*+,;=:@|\"<>é%", max_size=12).map(
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @given(user=CANARIES, password=CANARIES)
+@example(user="CANARY00.PASSWORD", password="CANARY00")
 def test_no_credential_survives(shape: str, user: str, password: str) -> None:
     assert "CANARY" not in redact(shape.format(user, password))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 import imageio_ffmpeg
@@ -19,6 +20,16 @@ BODIES: dict[str, tuple[str, str]] = {
     "matroska, only audio": ("matroska", "-vn -c:a aac"),
     "matroska, long clusters": ("matroska", f"{X264} -b:v 20k -an -cluster_time_limit 9000"),
     "webm": ("webm", "-c:v libvpx -deadline realtime -cpu-used 8 -c:a libopus"),
+    "flv": ("flv", f"{X264} -c:a aac"),
+    "flv of the old codecs": ("flv", "-c:v flv -c:a libmp3lame -ar 44100"),
+    "flv, only audio": ("flv", "-vn -c:a aac"),
+    "ogg": ("ogg", "-c:v libtheora -c:a libvorbis"),
+    "ogg, VP8": ("ogg", "-c:v libvpx -deadline realtime -cpu-used 8 -c:a libopus"),
+    "ogg, only Opus": ("ogg", "-vn -c:a libopus"),
+    "ogg, only FLAC": ("ogg", "-vn -c:a flac"),
+    "mpeg": ("mpeg", "-c:v mpeg1video -c:a mp2"),
+    "mpeg, MPEG-2 with B frames": ("mpeg", "-c:v mpeg2video -bf 2 -c:a mp2"),
+    "mpeg, H.264": ("mpeg", f"{X264} -c:a mp2"),
     "adts": ("adts", "-vn -c:a aac"),
     "mp3": ("mp3", "-vn -c:a libmp3lame"),
     "mp3 at half the rate": ("mp3", "-vn -c:a libmp3lame -ar 22050"),
@@ -35,11 +46,18 @@ def make_body(ffmpeg: str, options: str, muxer: str, seconds: float = 4.0) -> by
 
 
 def decode(body: bytes, container: str = "") -> str:
-    """Whatever FFmpeg complains of. Bare frames are told by their Content-Type, not by their looks."""
+    """Whatever FFmpeg complains of. Bare frames are told by their Content-Type, not by their looks.
+
+    In a program stream only the pictures count: frames of sound begin and end in the midst of packets.
+    """
     demuxer = {"adts": ["-f", "aac"], "mp3": ["-f", "mp3"]}.get(container, [])
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *demuxer, "-i", "pipe:0", "-f", "null", "-"]
+    output = ["-i", "pipe:0", *(["-an"] if container == "mpeg" else []), "-f", "null", "-"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *demuxer, *output]
     done = subprocess.run(command, input=body, capture_output=True, timeout=50, check=False)
-    return done.stderr.decode()
+    lines = done.stderr.decode().splitlines()
+    return "\n".join(
+        line for line in lines if container != "mpeg" or not re.search(r"^\[mp2 |repeated", line)
+    )
 
 
 def first_picture(body: bytes) -> str:

@@ -160,3 +160,101 @@ def test_what_is_between_frames_is_left_out() -> None:
     batch = cutter_of("adts")().feed(tag + ADTS + b"noise" + ADTS * 2 + b"TAG" + bytes(125) + ADTS)
     assert batch.data == ADTS * 4
     assert batch.points == ((0, b""),)
+
+
+def tag(kind: int, data: bytes) -> bytes:
+    """An FLV tag at the time 0."""
+    size = len(data).to_bytes(3, "big")
+    return bytes((kind,)) + size + bytes(7) + data + (11 + len(data)).to_bytes(4, "big")
+
+
+FLV = b"FLV\1\5\0\0\0\x09\0\0\0\0"
+KEY, OTHER, SOUND = (tag(kind, data) for kind, data in ((9, b"\x17\1k"), (9, b"\x27\1o"), (8, b"\xaf\1s")))
+
+
+def test_parameters_that_change_are_in_the_head_of_who_joins_later() -> None:
+    meta, first, second = tag(18, b"meta"), tag(9, b"\x17\0one"), tag(9, b"\x17\0two")
+    batch = cutter_of("flv")().feed(FLV + first + meta + KEY + SOUND + OTHER + second + KEY)
+    assert batch.data == KEY + SOUND + OTHER + second + KEY
+    assert batch.points == (
+        (0, FLV + meta + first),
+        (len(KEY + SOUND + OTHER + second), FLV + meta + second),
+    )
+
+
+def test_keyframes_with_the_header_of_enhanced_rtmp_are_points() -> None:
+    start, key, other = tag(9, b"\x90hvc1"), tag(9, b"\x93hvc1k"), tag(9, b"\xa3hvc1o")
+    batch = cutter_of("flv")().feed(FLV + start + key + other)
+    assert batch.data == key + other
+    assert batch.points == ((0, FLV + start),)
+
+
+def page(serial: int, flags: int, *packets: bytes) -> bytes:
+    """An Ogg page of short packets; a checksum is not looked at."""
+    header = b"OggS\0" + bytes((flags,)) + bytes(8) + serial.to_bytes(4, "little") + bytes(8)
+    return header + bytes((len(packets), *map(len, packets))) + b"".join(packets)
+
+
+def test_header_pages_of_every_stream_are_the_head() -> None:
+    opus, theora = page(1, 2, b"OpusHead"), page(2, 2, b"\x80theora")
+    headers = opus + theora + page(1, 0, b"OpusTags") + page(2, 0, b"\x81theora", b"\x82theora")
+    sound, key, other, rest = page(1, 0, b"s"), page(2, 0, b"\0k"), page(2, 0, b"\x40o"), page(2, 1, b"\0")
+    batch = cutter_of("ogg")().feed(headers + sound + other + key + rest)
+    assert batch.data == sound + other + key + rest
+    assert batch.points == ((len(sound + other), headers),)
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        (page(1, 2, b"fishead\0"), "unknown codec"),
+        (page(1, 0, b"data"), "no stream"),
+        (
+            page(1, 2, b"OpusHead") + page(1, 0, b"OpusTags") + page(1, 0, b"s") + page(2, 2, b"OpusHead"),
+            "chain",
+        ),
+    ],
+)
+def test_ogg_that_cannot_be_joined(body: bytes, word: str) -> None:
+    with pytest.raises(NotMedia, match=word):
+        cutter_of("ogg")().feed(body)
+
+
+def packet(code: int, data: bytes) -> bytes:
+    return b"\0\0\1" + bytes((code,)) + len(data).to_bytes(2, "big") + data
+
+
+PACK = b"\0\0\1\xba\x21\0\1\0\1\x80\0\1"
+SYSTEM = packet(0xBB, b"\x80\0\1\0\0\0\xe0\xe0\xff")
+STAMP, PLAIN = b"\x21\0\1\0\1", b"\x0f"
+
+
+def test_a_packet_is_cut_where_a_key_picture_begins_and_its_timestamp_goes_along() -> None:
+    end, key = b"end of a picture", b"\0\0\1\xb3sequence"
+    body = PACK + SYSTEM + packet(0xE0, STAMP + key) + packet(0xE0, STAMP + end + key)
+    batch = cutter_of("mpeg")().feed(body)
+    first, last = PACK + SYSTEM + packet(0xE0, STAMP + key), PACK + SYSTEM + packet(0xE0, STAMP + key)
+    assert batch.data == first + packet(0xE0, PLAIN + end) + last
+    assert batch.points == ((0, b""), (len(first + packet(0xE0, PLAIN + end)), b""))
+
+
+def test_the_timestamp_stays_with_the_first_picture_of_a_packet() -> None:
+    picture, key = b"\0\0\1\0picture", b"\0\0\1\xb3sequence"
+    body = PACK + SYSTEM + packet(0xE0, STAMP + key) + packet(0xE0, STAMP + picture + key)
+    batch = cutter_of("mpeg")().feed(body)
+    assert batch.data.endswith(packet(0xE0, STAMP + picture) + PACK + SYSTEM + packet(0xE0, PLAIN + key))
+
+
+def test_sound_alone_may_be_joined_at_each_pack() -> None:
+    system = packet(0xBB, b"\x80\0\1\0\0\0\xc0\xc0\xff")
+    body = (
+        PACK
+        + system
+        + packet(0xC0, PLAIN + b"s")
+        + packet(0xC0, PLAIN + b"s")
+        + PACK
+        + packet(0xC0, PLAIN + b"s")
+    )
+    batch = cutter_of("mpeg")().feed(body + b"\0\0\1\xb9")
+    assert batch.data == body
+    assert [point.offset for point in batch.points] == [0, body.rindex(PACK)]

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from m3u_proxy.media.bodies.cutter import Cutter
+from m3u_proxy.media.bodies.flv import Flv
 from m3u_proxy.media.bodies.fragments import Mp4
 from m3u_proxy.media.bodies.frames import Adts, Mp3
 from m3u_proxy.media.bodies.matroska import Matroska
+from m3u_proxy.media.bodies.ogg import Ogg
+from m3u_proxy.media.bodies.program import Program
 
 _CUTTERS: Final[Mapping[str, type[Cutter]]] = {
     "mp4": Mp4,
@@ -18,6 +21,9 @@ _CUTTERS: Final[Mapping[str, type[Cutter]]] = {
     "webm": Matroska,
     "adts": Adts,
     "mp3": Mp3,
+    "flv": Flv,
+    "ogg": Ogg,
+    "mpeg": Program,
 }
 
 CONTAINERS: Final = frozenset({"mpegts", *_CUTTERS})

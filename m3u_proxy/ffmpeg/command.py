@@ -227,7 +227,7 @@ def pipe_argv(
         *_front(ffmpeg, rendered, source, progress_fd),
         *_output(rendered, KEY_FRAME_SECONDS, version),
         *(("-movflags", "+" + "+".join(_movflags(rendered))) if is_mp4 else ()),
-        *(_UNPACKED if is_mp4 and adts and _is_packed(rendered) else ()),
+        *(_copied_adts(rendered, muxer) if adts else ()),
         *("-flush_packets", "1", "-f", muxer, "pipe:1"),
     ]
 
@@ -246,6 +246,16 @@ def _movflags(rendered: Rendered) -> list[str]:
     elif not _HEADS.intersection(flags):
         flags.append("empty_moov")
     return list(dict.fromkeys([*flags, "default_base_moof"]))
+
+
+def _copied_adts(rendered: Rendered, muxer: str) -> tuple[str, ...]:
+    """What becomes of AAC in ADTS where the template copies it.
+
+    Matroska wants its parameters in the head, which a pipe cannot mend later: it is encoded anew.
+    """
+    if muxer == "matroska" and _codec(rendered.command, "a") == "copy":
+        return ("-c:a", "aac")
+    return _UNPACKED if muxer in ("mp4", "mov") and _is_packed(rendered) else ()
 
 
 def _is_packed(rendered: Rendered) -> bool:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import imageio_ffmpeg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m3u_proxy.media.mpegts import Batch, Point
@@ -63,7 +63,7 @@ def test_who_skips_goes_on_without_another_head(ffmpeg: str, name: str) -> None:
     assert decode(sent.data[:before] + sent.data[after:], BODIES[name][0]) == ""
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None)
 @given(data=st.data())
 def test_what_comes_out_depends_on_the_bytes_alone(data: st.DataObject, ffmpeg: str, name: str) -> None:
     body = body_of(ffmpeg, name)

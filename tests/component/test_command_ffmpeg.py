@@ -141,6 +141,7 @@ def test_hls(ffmpeg: str, source: bytes, tmp_path: Path, template: str, names: s
         ("-i {input_url} -c copy -f mp4", b"\0\0\0\x1cftyp"),
         (f"-i {{input_url}} {X264} -movflags +faststart -f mov", b"\0\0\0\x14ftypqt"),
         (f"-i {{input_url}} {X264} -f mkv", b"\x1aE\xdf\xa3"),
+        ("-i {input_url} -c copy -f mkv", b"\x1aE\xdf\xa3"),
         ("-i {input_url} -c copy -f flv", b"FLV"),
         ("-i {input_url} -vn -c:a libopus -f ogg", b"OggS"),
         ("-i {input_url} -f mpeg", b"\0\0\x01\xba"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -158,14 +158,15 @@ async def test_no_order_without_another_source(daemon: Daemon, origin: Origin) -
 
 @asynccontextmanager
 async def resolver(
-    answer: Callable[[dict[str, Any]], web.StreamResponse],
+    answer: Callable[[dict[str, Any]], web.StreamResponse | Awaitable[web.StreamResponse]],
 ) -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
     """An editor that is asked for the next source: its address, and what it was asked."""
     asked: list[dict[str, Any]] = []
 
     async def handle(request: web.Request) -> web.StreamResponse:
         asked.append(await request.json())
-        return answer(asked[-1])
+        said = answer(asked[-1])
+        return said if isinstance(said, web.StreamResponse) else await said
 
     app = web.Application()
     app.router.add_post("/next", handle)
@@ -231,6 +232,32 @@ async def test_a_resolver_that_is_of_no_use_leaves_it_to_the_list(
             await grown(viewers, 4 * SECOND)
     assert len(asked) == 1
     assert len(origin.path("/two.ts").connections) == 1
+
+
+async def test_a_resolver_may_ask_us_back_and_is_not_followed_in_a_circle(
+    daemon: Daemon, origin: Origin
+) -> None:
+    """F105: no lock is held while it is asked, and the same URL is no answer."""
+    origin.on("/one.ts", Answer(ts=True, rst=2 * SECOND), Answer(status=503))
+    origin.on("/two.ts", Answer(ts=True))
+    one, two = origin.url("/one.ts"), origin.url("/two.ts")
+    seen: list[str] = []
+
+    async def says(question: dict[str, Any]) -> web.StreamResponse:
+        async with asyncio.timeout(2):
+            for path in ("/streams", f"/streams/{stream}", f"/streams/{stream}/timeline", "/health"):
+                await daemon.get(path)
+            seen.append(await create(daemon, one, failover_resolver_url=url, failover_urls=[two]))
+        return web.json_response({"next_url": question["current_url"]})
+
+    async with resolver(says) as (url, asked):
+        stream = await create(daemon, one, failover_resolver_url=url, failover_urls=[two])
+        async with watching(daemon, stream, 2) as viewers:
+            await grown(viewers, 4 * SECOND)
+            assert not any(viewer.ended for viewer in viewers)
+    assert seen == [stream]
+    assert len(asked) == 1
+    assert [len(origin.path(path).connections) for path in ("/one.ts", "/two.ts")] == [1, 1]
 
 
 async def test_a_dead_primary_is_passed_over_at_the_start(daemon: Daemon, origin: Origin) -> None:

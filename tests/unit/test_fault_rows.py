@@ -1,0 +1,33 @@
+"""Every fault that this program must survive has a test that names it by its number."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+ROWS = {
+    "upstream connection": "F1 F2 F4 F5 F6 F8 F9 F11 F12 F14 F15 F17 F18 F19 F20 F21 F22 F24 F25",
+    "upstream connection, all of it": "F26 F28 F29 F30",
+    "upstream HLS": "F31 F32 F34 F35 F36 F38 F39 F41 F42 F43 F44 F45",
+    "resources": "F79 F82 F83 F84",
+    "control plane": "F105",
+}
+"""The rows of the table of faults, by chapter."""
+_ROW = re.compile(r"\bF\d{1,3}\b")
+
+
+@pytest.fixture(scope="module")
+def named() -> set[str]:
+    """What the tests name, this one left out."""
+    files = (path for path in TESTS.rglob("test_*.py") if path != Path(__file__).resolve())
+    return {row for path in files for row in _ROW.findall(path.read_text(encoding="utf-8"))}
+
+
+@pytest.mark.parametrize("chapter", ROWS)
+def test_every_row_is_named_by_a_test(named: set[str], chapter: str) -> None:
+    rows = ROWS[chapter].split()
+    assert len(rows) == len(set(rows))
+    assert set(rows) <= named, sorted(set(rows) - named)

@@ -18,6 +18,7 @@ from typing import Self
 
 from m3u_proxy import __version__, wiring
 from m3u_proxy.background import Background
+from m3u_proxy.events import Bus
 from m3u_proxy.ffmpeg.binary import Binaries, locate
 from m3u_proxy.ffmpeg.command import HlsOptions
 from m3u_proxy.ffmpeg.confine import Confinement
@@ -128,14 +129,17 @@ class Daemon:
             allow_private=settings.allow_private_targets,
             own=lambda: self.addresses + self._inside,
         )
-        budget = Budget(settings.segment_cache_size)
+        bus, budget = Bus(), Budget(settings.segment_cache_size)
         grants = await self._serve_loopback()
         self.audience = wiring.audience(
-            settings, self.judge, budget, grants, self._transcoder(), _viewer_limit(settings.max_viewers)
+            *(settings, self.judge, budget, grants, self._transcoder()),
+            *(_viewer_limit(settings.max_viewers), bus),
         )
         self.paces = Paces(self.audience.pool.parts.pacer, settings.state_dir)
         await self.paces.load()
         self._stack.push_async_callback(self.paces.save)
+        keeping = await wiring.keeping(settings, self.judge, self.audience.catalog, bus)
+        self.keeping = await self._stack.enter_async_context(keeping)
         self._stack.push_async_callback(self.audience.aclose, "shutdown")
         segments = SegmentCache(budget)
         self._stack.push_async_callback(segments.aclose)
@@ -160,6 +164,7 @@ class Daemon:
                 audience=self.audience,
                 ledger=self.ledger,
                 segments=segments,
+                webhooks=self.keeping.webhooks,
                 disk=self.upkeep.guard,
                 housekeeping=self.upkeep.counts,
                 crashes=self.background.crashes,
@@ -190,6 +195,7 @@ class Daemon:
             ),
             audience=self.audience,
             segments=segments,
+            webhooks=self.keeping.webhooks,
             links=Links(settings.root_path),
             checkup=wiring.checkup(self.audience.pool, self.binaries, self.kit),
             reach=Reach(self.judge, tls_verify=settings.upstream_tls_verify),
@@ -266,6 +272,7 @@ class Daemon:
         """Let nobody in, let segments on their way arrive, end everything else."""
         self.health.draining = self.audience.draining = True
         await self._listener.close_door()
+        self.keeping.hurry()
         closing = asyncio.create_task(self.audience.aclose("shutdown"), name="drain")
         try:
             async with asyncio.timeout(self._settings.drain):

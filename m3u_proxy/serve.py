@@ -59,8 +59,8 @@ async def _demo(daemon: Daemon) -> AsyncIterator[None]:
             url=source.url, profile=DEMO_TEMPLATE, metadata=_title("Demo channel, HLS"), permanent=True
         )
         streams = [
-            context.audience.define(plain_stream(context, plain)),
-            context.audience.define(transcoded_stream(context, hls)),
+            context.audience.define(plain_stream(context, plain), lasting=False),
+            context.audience.define(transcoded_stream(context, hls), lasting=False),
         ]
         base = f"http://localhost:{daemon.addresses[0][1]}{context.config.root_path}"
         lines = ["", "Demo channel", f"  in a browser   {base}/ui"]

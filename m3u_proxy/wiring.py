@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from random import random
 from secrets import token_bytes
@@ -12,6 +13,8 @@ from m3u_proxy.ffmpeg.binary import Binaries
 from m3u_proxy.ffmpeg.probe import probe
 from m3u_proxy.ffmpeg.run import Kit
 from m3u_proxy.ffmpeg.transcoder import Transcoder
+from m3u_proxy.keeping import Keeping
+from m3u_proxy.observe.webhooks import Webhooks
 from m3u_proxy.pool.accounts import Accounts, LeasedSource
 from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.budget import Budget
@@ -29,11 +32,13 @@ from m3u_proxy.pool.tally import Tally
 from m3u_proxy.pool.vod.vod import VodLimits
 from m3u_proxy.pool.workshop import Parts
 from m3u_proxy.settings import Settings
+from m3u_proxy.storage.registry import Registry
 from m3u_proxy.upstream.address import Judge
 from m3u_proxy.upstream.ask import Ask
 from m3u_proxy.upstream.failover import FailoverLimits
 from m3u_proxy.upstream.headers import request_headers
 from m3u_proxy.upstream.pacing import Pacer
+from m3u_proxy.upstream.post import Poster
 from m3u_proxy.upstream.resolver import FailoverResolver
 from m3u_proxy.upstream.source import HttpSource, Limits
 from m3u_proxy.web.context import Facts
@@ -53,6 +58,7 @@ def audience(
     grants: Grants,
     transcoder: Transcoder,
     max_viewers: int,
+    bus: Bus,
 ) -> Audience:
     """Streams, viewers and the pool that serves them."""
     accounts = Accounts(settings.account_limits)
@@ -80,7 +86,7 @@ def audience(
         ),
         pacer=Pacer(random),
         request_headers=request_headers,
-        ask_resolver=FailoverResolver(judge, tls_verify=settings.upstream_tls_verify).ask,
+        ask_resolver=FailoverResolver(judge, poster(settings, judge)).ask,
         inspections=_inspections(settings),
     )
     pool = Pool(
@@ -93,7 +99,18 @@ def audience(
         limit=settings.max_streams, idle=settings.stream_timeout, retention=settings.stream_retention
     )
     peers = PeerWatch(stuck=settings.viewer_stuck, pause=settings.viewer_pause)
-    return Audience(pool, catalog, Bus(), peers, max_viewers=max_viewers, patience=settings.client_timeout)
+    return Audience(pool, catalog, bus, peers, max_viewers=max_viewers, patience=settings.client_timeout)
+
+
+def poster(settings: Settings, judge: Judge) -> Poster:
+    """Who calls back editors."""
+    return Poster(judge, tls_verify=settings.upstream_tls_verify)
+
+
+async def keeping(settings: Settings, judge: Judge, catalog: Catalog, bus: Bus) -> Keeping:
+    """Who remembers over a restart, and tells webhooks; to be entered."""
+    registry = await asyncio.to_thread(Registry.open, settings.state_dir)
+    return Keeping(registry, catalog, Webhooks(poster(settings, judge).post), bus)
 
 
 def checkup(pool: Pool, binaries: Binaries, kit: Kit) -> Checkup:

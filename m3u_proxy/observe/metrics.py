@@ -17,6 +17,8 @@ from prometheus_client.registry import Collector
 
 from m3u_proxy.ffmpeg.run import Ledger
 from m3u_proxy.model import Kind, State
+from m3u_proxy.observe.delivery import Result
+from m3u_proxy.observe.webhooks import Webhooks
 from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.hls.segments import SegmentCache
 from m3u_proxy.storage.disk import Guard
@@ -44,6 +46,7 @@ class Sources:
     audience: Audience
     ledger: Ledger
     segments: SegmentCache
+    webhooks: Webhooks
     disk: Guard
     housekeeping: Housekeeping
     crashes: Counter[str]
@@ -157,6 +160,11 @@ class _Snapshot(Collector):
         yield _gauge("disk_pressure", "1 while no new writer may start", int(sources.disk.pressure))
         yield _counters("task_crashes", "Background tasks that crashed", "task", sources.crashes)
         yield _counters("auth_failures", "Requests without the right token", "reason", sources.auth_failures)
+        webhooks = sources.webhooks
+        yield _counter("events_dropped", "Events that a webhook never got", webhooks.lost)
+        results: dict[str, int] = {result: webhooks.results[result] for result in Result}
+        yield _counters("webhook_deliveries", "Events sent to webhooks", "result", results)
+        yield _gauge("webhook_queue", "Events that wait for webhooks", webhooks.waiting)
         yield _counter("log_dropped", "Log records dropped", sources.log_dropped())
         info = GaugeMetricFamily(PREFIX + "build_info", "Version", labels=["version", "python"])
         info.add_metric([sources.version, platform.python_version()], 1)

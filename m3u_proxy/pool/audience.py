@@ -65,11 +65,15 @@ class Audience:
         pool.on_failure = self._herald.failed
         pool.on_switch = self._herald.switched
 
-    def define(self, stream: Stream) -> Stream:
-        """Add or renew a definition; contacts nobody. Answers the definition in force."""
+    def define(self, stream: Stream, *, lasting: bool = True) -> Stream:
+        """Add or renew a definition; contacts nobody. Answers the definition in force.
+
+        A ``lasting`` one is there again after a restart.
+        """
         now = monotonic()
         known = self.catalog.get(stream.id)
-        record, created = self.catalog.put(stream, now, watched=self.viewers.count(stream.id) > 0)
+        watched = self.viewers.count(stream.id) > 0
+        record, created = self.catalog.put(stream, now, watched=watched, lasting=lasting)
         supply = self.pool.supply(record.stream) if record.renewal is not None else None
         if supply is not None and record.renewal is not None and record.stream.transcode is None:
             supply.workshop.renew(record.renewal)
@@ -262,7 +266,8 @@ class Audience:
             if record.running and record.opened and idle is not None and now - idle >= STOP_AFTER:
                 self._herald.stopped(record, "last_client_disconnected")
         for record in self.catalog.expire(now):
-            self._herald.stopped(record, "inactive_timeout")
+            waited = self.catalog.patience(record)
+            self._herald.stopped(record, "inactive_timeout", timeout_seconds=waited)
         self.peers.look(now)
         self.pool.sweep(now)
 

@@ -6,7 +6,7 @@ opened for as long as ``retention`` says, so that a player after a long pause si
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -27,6 +27,8 @@ class Record:
     last_access: datetime
     defined_at: float
     """Monotonic time at which it was made."""
+    lasting: bool = True
+    """Whether it is to be there again after a restart."""
     renewal: Stream | None = None
     """A newer definition that waits until nobody watches."""
     opened: bool = False
@@ -49,6 +51,10 @@ class Catalog:
         self._limit = limit
         self._idle = idle
         self._retention = retention
+        self.on_put: Callable[[Record], None] = lambda _: None
+        """Told of what was added or renewed."""
+        self.on_remove: Callable[[str], None] = lambda _: None
+        """Told the id of what was forgotten for good."""
 
     def __len__(self) -> int:
         return len(self._records)
@@ -71,7 +77,7 @@ class Catalog:
         """The record of that id, if there is one."""
         return self._records.get(stream_id)
 
-    def put(self, stream: Stream, now: float, *, watched: bool) -> tuple[Record, bool]:
+    def put(self, stream: Stream, now: float, *, watched: bool, lasting: bool = True) -> tuple[Record, bool]:
         """Add a definition or renew one nobody watches; the record, and whether it is a new one.
 
         While it is watched the run goes on; the metadata stays, and the rest waits in ``renewal``.
@@ -81,30 +87,51 @@ class Catalog:
             stream = replace(stream, permanent=True)  # until it is deleted
         if known is not None and watched:
             known.renewal = replace(stream, metadata=known.stream.metadata)
+            self.on_put(known)
             return known, False
         if known is None:
             self._make_room()
-        record = Record(stream, now, stream.created_at, now)
+        record = Record(stream, now, stream.created_at, now, lasting)
         if known is not None:
             record.bytes_served = known.bytes_served
             record.segments_served = known.segments_served
             record.running = known.running
             del self._records[stream.id]
         self._records[stream.id] = record
+        self.on_put(record)
         return record, known is None or not known.listed
+
+    def restore(self, stream: Stream, since: float, idle: float) -> bool:
+        """Take up a definition of before the restart, idle for so long; false if it is not wanted any more.
+
+        It can be opened, and is listed only if it is permanent: nothing of it runs, and nobody is told.
+        """
+        if idle > self._retention and not stream.permanent:
+            return False
+        if self._limit and len(self._records) >= self._limit:
+            return False
+        record = Record(stream, since, stream.created_at, since)
+        record.opened, record.listed, record.running = True, stream.permanent, False
+        self._records[stream.id] = record
+        return True
 
     def _make_room(self) -> None:
         if not self._limit or len(self._records) < self._limit:
             return
         for record in self._records.values():
             if not record.listed:
-                del self._records[record.stream.id]
+                self.remove(record.stream.id)
                 return
         raise Unavailable(f"Limit of {self._limit} streams reached (MAX_STREAMS)", reason="max_streams")
 
     def remove(self, stream_id: str) -> None:
         """Forget a definition for good. Idempotent."""
-        self._records.pop(stream_id, None)
+        if self._records.pop(stream_id, None) is not None:
+            self.on_remove(stream_id)
+
+    def patience(self, record: Record) -> float:
+        """Seconds for which a stream that nobody watches stays listed."""
+        return self._idle if record.opened else max(self._idle, NEVER_OPENED)
 
     def expire(self, now: float) -> list[Record]:
         """Records that leave the lists now; those past their retention are forgotten."""
@@ -113,7 +140,7 @@ class Catalog:
             if record.idle_since is None or record.stream.permanent:
                 continue
             idle = now - record.idle_since
-            if record.listed and idle > (self._idle if record.opened else max(self._idle, NEVER_OPENED)):
+            if record.listed and idle > self.patience(record):
                 record.listed = False
                 leaving.append(record)
             if not record.listed and idle > self._retention:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from m3u_proxy.errors import ProxyError
 from m3u_proxy.events import Bus, EventType
-from m3u_proxy.model import Client
+from m3u_proxy.model import Client, Stream
 from m3u_proxy.pool.attempts import Switch
 from m3u_proxy.pool.catalog import Catalog, Record
 from m3u_proxy.pool.viewers import Viewer, ViewerTable
@@ -36,15 +36,22 @@ class Herald:
             primary_url=stream.origin.url,
             failover_urls=list(stream.failover_urls),
             user_agent=stream.user_agent,
-            stream_type="transcoded" if stream.transcode else "direct",
+            stream_type="transcoded" if stream.transcode else "hls" if stream.kind.is_hls else "direct",
+            **_transcoding(stream),
         )
 
     def stopped(self, record: Record, reason: str, **more: object) -> None:
         """A run is over; only the first word about that counts. ``more`` is told with it."""
         if record.running:
             record.running = False
-            served = record.bytes_served
-            self._emit(EventType.STREAM_STOPPED, record, reason=reason, bytes_served=served, **more)
+            self._emit(
+                EventType.STREAM_STOPPED,
+                record,
+                reason=reason,
+                bytes_served=record.bytes_served,
+                was_transcoded=record.stream.transcode is not None,
+                **more,
+            )
 
     def connected(self, record: Record, client: Client) -> None:
         """A viewer has come."""
@@ -106,3 +113,15 @@ class Herald:
     def _records(self, stream_ids: Collection[str]) -> list[Record]:
         found = (self._catalog.get(stream_id) for stream_id in stream_ids)
         return [record for record in found if record is not None]
+
+
+def _transcoding(stream: Stream) -> dict[str, object]:
+    """What FFmpeg is to make of it, if it does."""
+    transcode = stream.transcode
+    if transcode is None:
+        return {}
+    return {
+        "profile": transcode.profile,
+        "profile_variables": dict(transcode.variables),
+        "ffmpeg_args": list(transcode.arguments),
+    }

@@ -1,8 +1,8 @@
 """What outlives the process: rows of JSON under a table and a key, in SQLite.
 
-Reading happens once, before anything runs. Writes are noted in the loop and carried out by one thread: what
-was written to the same row meanwhile is written once. A registry that cannot be kept is none: everything
-goes on, and only a restart shows the difference.
+Reading happens once, before anything runs. Writes are noted in the loop and carried out by one thread, at
+once; what comes while it is at work is its next transaction, in which each row is written once. A registry
+that cannot be kept is none: everything goes on, and only a restart shows the difference.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from m3u_proxy.storage.database import Unusable, open_database
 log = logging.getLogger(__name__)
 
 NAME = "registry.sqlite3"
-COALESCE = 0.02
-"""Seconds in which writes gather before they become one transaction."""
 RETRY = 5.0
 """Seconds until a failed transaction is tried again."""
 PENDING = 50_000
@@ -132,7 +130,8 @@ class Registry:
         """What is to be written next; nothing only at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._pending or self._closing)
-            self._changed.wait_for(lambda: self._closing, RETRY if self._failing else COALESCE)
+            if self._failing:
+                self._changed.wait_for(lambda: self._closing, RETRY)
             batch, self._pending = self._pending, {}
             return batch
 

@@ -40,15 +40,27 @@ def request_headers(url: str, user_agent: str, custom: Mapping[str, str]) -> dic
     headers = CIMultiDict(
         {"User-Agent": user_agent, "Referer": f"{origin}/", "Origin": origin, "Accept": "*/*"}
     )
-    for name, value in custom.items():
-        if not _TOKEN.fullmatch(name):
-            raise InvalidField("headers", "A header name is not valid")
-        if name.lower() not in _NOT_CUSTOM:
-            headers[name] = value
+    headers.update(custom_fields(custom))
     headers["Accept-Encoding"] = "identity"
+    _check_values(headers)
+    return dict(headers)
+
+
+def custom_fields(custom: Mapping[str, str]) -> dict[str, str]:
+    """Header fields that somebody may add to a request of ours: ``custom`` without hop-by-hop names.
+
+    Raises InvalidField for what is not exactly one header line.
+    """
+    if not all(_TOKEN.fullmatch(name) for name in custom):
+        raise InvalidField("headers", "A header name is not valid")
+    kept = {name: value for name, value in custom.items() if name.lower() not in _NOT_CUSTOM}
+    _check_values(kept)
+    return kept
+
+
+def _check_values(headers: Mapping[str, str]) -> None:
     if any(_LINE_BREAK.search(value) for value in headers.values()):
         raise InvalidField("headers", "A header value must not contain line breaks")
-    return dict(headers)
 
 
 def basic_credentials(userinfo: str) -> str:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import aiohttp
-
 from m3u_proxy.errors import InvalidField, UpstreamError
-from m3u_proxy.upstream.address import AddressClass, Judge, JudgingResolver, parse
+from m3u_proxy.upstream.address import AddressClass, Judge, parse
 from m3u_proxy.upstream.failover import AskResolver
-from m3u_proxy.upstream.wire import error_of
+from m3u_proxy.upstream.post import Poster
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 10.0
 """Seconds for the whole call."""
-LARGEST = 64 * 1024
-"""Bytes of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +29,9 @@ class Named:
 class FailoverResolver:
     """Calls resolvers. No lock of ours is held meanwhile: an editor asks us back from inside the call."""
 
-    def __init__(self, judge: Judge, *, tls_verify: bool, patience: float = PATIENCE) -> None:
+    def __init__(self, judge: Judge, poster: Poster, *, patience: float = PATIENCE) -> None:
         self._judge = judge
-        self._tls_verify = tls_verify
+        self._poster = poster
         self._patience = patience
 
     async def ask(self, url: str, question: AskResolver, metadata: Mapping[str, str]) -> Named | None:
@@ -49,12 +44,7 @@ class FailoverResolver:
             "reason": question.reason,
         }
         try:
-            async with asyncio.timeout(self._patience):
-                return await self._call(url, body)
-        except TimeoutError:
-            log.warning("failover resolver: no answer within %g s", self._patience)
-        except (aiohttp.ClientError, OSError) as error:
-            log.warning("failover resolver: %s", error_of(error).detail)
+            return await self._call(url, body)
         except (InvalidField, UpstreamError) as error:
             log.warning("failover resolver: %s", error.detail)
         except (ValueError, RecursionError):  # json.loads nests calls as deep as the text nests lists
@@ -62,22 +52,12 @@ class FailoverResolver:
         return None
 
     async def _call(self, url: str, body: Mapping[str, object]) -> Named | None:
-        target = parse(url)
-        resolver = JudgingResolver(self._judge, "operator")
-        found = None
-        if target.is_literal:  # aiohttp asks no resolver for these
-            found = self._judge.check(target.host, target.port, origin="operator")
-        connector = aiohttp.TCPConnector(
-            resolver=resolver, use_dns_cache=False, force_close=True, ssl=self._tls_verify
-        )
-        async with (
-            aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session,
-            session.post(str(target), json=body, allow_redirects=False) as response,
-        ):
-            text = await _bounded(response)
-            if response.status != 200:
-                raise UpstreamError("protocol", f"HTTP status {response.status}", status=response.status)
-        answer = json.loads(text)
+        said = await self._poster.post(url, json.dumps(body).encode(), {}, patience=self._patience)
+        if said.status != 200:
+            raise UpstreamError("protocol", f"HTTP status {said.status}", status=said.status)
+        if said.body is None:
+            raise ValueError
+        answer = json.loads(said.body)
         if not isinstance(answer, dict):
             raise ValueError
         named = answer.get("next_url")
@@ -85,9 +65,7 @@ class FailoverResolver:
             return None
         if not isinstance(named, str):
             raise ValueError
-        named_by = found if found is not None else resolver.found
-        assert named_by is not None
-        return Named(self._checked(named, named_by), named_by)
+        return Named(self._checked(named, said.found), said.found)
 
     def _checked(self, url: str, named_by: AddressClass) -> str:
         target = parse(url)
@@ -96,12 +74,3 @@ class FailoverResolver:
         if target.is_literal:
             self._judge.check(target.host, target.port, origin=named_by)
         return url
-
-
-async def _bounded(response: aiohttp.ClientResponse) -> bytes:
-    body = await response.content.read(LARGEST + 1)
-    while len(body) <= LARGEST and (more := await response.content.read(LARGEST + 1 - len(body))):
-        body += more
-    if len(body) > LARGEST:
-        raise UpstreamError("too_large", f"The answer is larger than {LARGEST} bytes")
-    return body

@@ -12,6 +12,7 @@ from aiohttp import web
 from m3u_proxy.ffmpeg.hardware import Hardware
 from m3u_proxy.ffmpeg.profiles import Profile, profiles
 from m3u_proxy.ffmpeg.tools import Tools
+from m3u_proxy.observe.webhooks import Webhooks
 from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.checkup import Checkup
 from m3u_proxy.pool.hls.segments import SegmentCache
@@ -76,6 +77,7 @@ class Context:
     config: WebConfig
     audience: Audience
     segments: SegmentCache
+    webhooks: Webhooks
     links: Links
     checkup: Checkup
     reach: Reach

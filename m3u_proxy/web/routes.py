@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from m3u_proxy.web import (
     api,
     check,
+    hooks,
     info,
     ops,
     pages,
@@ -26,6 +27,14 @@ from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.middleware import MEDIA, Handler, answer, authorize
 from m3u_proxy.web.openapi import document
 from m3u_proxy.web.schema_answers import ConnectionTested, DeletedByMetadata, DeletedOldest, FileValidated
+from m3u_proxy.web.schema_hooks import (
+    WebhookAdded,
+    WebhookList,
+    WebhookQuery,
+    WebhookReference,
+    WebhookRequest,
+    WebhookTested,
+)
 from m3u_proxy.web.schema_query import (
     CookiesFileQuery,
     CountsByMetadataQuery,
@@ -108,6 +117,10 @@ ROUTES = (
     Route("GET", "/stats/detailed", statistics.show_detailed),
     Route("GET", "/stats/performance", statistics.show_performance),
     Route("DELETE", "/hls/{id}/clients/{client:.+}", queries.disconnect_client),
+    Route("POST", "/webhooks", hooks.add_webhook, body=WebhookRequest, answer=WebhookAdded),
+    Route("GET", "/webhooks", hooks.list_webhooks, answer=WebhookList),
+    Route("DELETE", "/webhooks", hooks.remove_webhook, body=WebhookReference, query=WebhookQuery),
+    Route("POST", "/webhooks/test", hooks.test_webhook, query=WebhookReference, answer=WebhookTested),
     Route("GET", "/stream/{id}", play.stream, open=True, media=True),
     Route("GET", "/hls/{id}/playlist.m3u8", playlists.playlist, open=True, media=True),
     Route("GET", "/hls/{id}/segment.ts", segments.segment, open=True, media=True),

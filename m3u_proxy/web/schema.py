@@ -104,6 +104,7 @@ METADATA = BeforeValidator(_metadata, json_schema_input_type=dict[str, _Scalar] 
 HEADERS = BeforeValidator(
     _headers, json_schema_input_type=dict[str, str | int | float | None] | _Empty | None
 )
+Headers = Annotated[dict[str, str], HEADERS]
 VARIABLES = BeforeValidator(_strings, json_schema_input_type=dict[str, _Scalar] | _Empty | None)
 FLAG = BeforeValidator(_null_is_false, json_schema_input_type=bool | None)
 
@@ -136,7 +137,7 @@ class StreamRequest(BaseModel):
     """Towards the provider; otherwise DEFAULT_USER_AGENT."""
     metadata: Annotated[dict[Text, Text], METADATA] | None = None
     """Kept and returned as strings; found again by ``/streams/by-metadata``."""
-    headers: Annotated[dict[str, str], HEADERS] = {}
+    headers: Headers = {}
     """Sent to the provider over the usual ones."""
     permanent: Annotated[bool, FLAG] = False
     """Listed until it is deleted, however long nobody watches."""
@@ -155,7 +156,7 @@ class CheckRequest(BaseModel):
     """Of the source; http or https."""
     user_agent: HeaderText | None = None
     """Towards the provider; otherwise DEFAULT_USER_AGENT."""
-    headers: Annotated[dict[str, str], HEADERS] = {}
+    headers: Headers = {}
     """Sent to the provider over the usual ones."""
 
 

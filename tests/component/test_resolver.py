@@ -10,9 +10,11 @@ import pytest
 
 from m3u_proxy.upstream.address import Judge
 from m3u_proxy.upstream.failover import AskResolver
-from m3u_proxy.upstream.resolver import LARGEST, FailoverResolver
+from m3u_proxy.upstream.post import LARGEST, Poster
+from m3u_proxy.upstream.resolver import FailoverResolver
 from tests.support.origin import Answer, Origin
 
+JUDGE = Judge(allow_loopback=True)
 QUESTION = AskResolver("http://provider.example/1.ts", 0, 503, "connection_error_after_retries")
 PATIENCE = 0.3
 NEXT = "http://127.0.0.1:8000/2.ts"
@@ -31,7 +33,7 @@ def said(body: object, **how: object) -> Answer:
 async def answer_of(origin: Origin, answer: Answer) -> str | None:
     """The URL that is taken from an answer, within the bound; afterwards nothing is connected."""
     origin.on("/next", answer)
-    resolver = FailoverResolver(Judge(allow_loopback=True), tls_verify=True, patience=PATIENCE)
+    resolver = FailoverResolver(JUDGE, Poster(JUDGE, tls_verify=True), patience=PATIENCE)
     async with asyncio.timeout(PATIENCE + 1.0):
         named = await resolver.ask(origin.url("/next"), QUESTION, {"id": "7"})
     await origin.until(lambda: all(one.closed is not None for one in origin.connections))

@@ -27,6 +27,10 @@ PROTECTED = {
     ("POST", "/transcode"),
     ("POST", "/check"),
     ("GET", "/transcode/profiles"),
+    ("POST", "/webhooks"),
+    ("GET", "/webhooks"),
+    ("DELETE", "/webhooks"),
+    ("POST", "/webhooks/test"),
 }
 PUBLIC = {
     ("GET", "/"),  # a browser is sent to the page, all others need the token

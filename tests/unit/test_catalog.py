@@ -181,3 +181,41 @@ def test_without_a_limit_there_is_none() -> None:
     for number in range(500):
         put(catalog, number)
     assert len(catalog) == 500
+
+
+def test_what_was_kept_can_be_opened_and_is_not_counted() -> None:
+    catalog = a_catalog()
+    assert catalog.restore(a_stream(URL + "1"), 90.0, 10.0)
+    assert catalog.restore(a_stream(URL + "2", permanent=True), 0.0, 2 * RETENTION)
+    assert not catalog.restore(a_stream(URL + "3"), 0.0, RETENTION + 1)
+    plain, permanent = catalog
+    assert not plain.listed
+    assert permanent.listed
+    assert not plain.running
+    assert not permanent.running
+    assert catalog.expire(90.0 + RETENTION) == []
+    assert len(catalog) == 2
+    catalog.expire(91.0 + RETENTION)
+    assert list(catalog) == [permanent]
+
+
+def test_no_more_is_restored_than_there_may_be() -> None:
+    catalog = a_catalog(limit=1)
+    assert catalog.restore(a_stream(URL + "1"), 0.0, 0.0)
+    assert not catalog.restore(a_stream(URL + "2"), 0.0, 0.0)
+
+
+def test_who_keeps_definitions_is_told_of_each_change() -> None:
+    catalog = a_catalog(limit=2)
+    told: list[str] = []
+    catalog.on_put = lambda record: told.append(f"+{record.stream.origin.url[-1]}{record.lasting:d}")
+    catalog.on_remove = lambda stream_id: told.append("-")
+    record = put(catalog, 1)
+    put(catalog, 1)
+    put(catalog, 1, watched=True)
+    catalog.put(a_stream(URL + "2"), 0.0, watched=False, lasting=False)
+    record = catalog.find(record.stream.id)
+    record.listed = False
+    put(catalog, 3)  # the unlisted one makes room
+    catalog.remove("unknown")
+    assert told == ["+11", "+11", "+11", "+20", "-", "+31"]

@@ -1,0 +1,86 @@
+"""A POST to somebody that an editor named: judged like every target, bounded, and never redirected."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aiohttp
+
+from m3u_proxy.errors import InvalidField, UpstreamError
+from m3u_proxy.upstream.address import AddressClass, Blocked, Judge, JudgingResolver, parse
+from m3u_proxy.upstream.wire import error_of
+
+LARGEST = 64 * 1024
+"""Bytes of an answer; no more is read."""
+JSON = {"Content-Type": "application/json"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    body: bytes | None
+    """``None`` if it was longer than ``LARGEST``, broke off or came too late."""
+    found: AddressClass
+    """Where it came from."""
+
+
+class Poster:
+    """Sends bodies, each over a connection of its own. No lock of ours is held meanwhile."""
+
+    def __init__(self, judge: Judge, *, tls_verify: bool) -> None:
+        self._judge = judge
+        self._tls_verify = tls_verify
+
+    async def post(self, url: str, content: bytes, headers: Mapping[str, str], *, patience: float) -> Answer:
+        """The answer, whatever its status; ``patience`` (seconds) bounds the whole exchange. Never retried.
+
+        Raises UpstreamError: ``blocked`` for a target that may not be contacted, ``first_byte_timeout``
+        without an answer in time, or why there was no connection or answer.
+        """
+        try:
+            return await self._exchange(url, content, headers, patience)
+        except TimeoutError:
+            raise UpstreamError("first_byte_timeout", f"No answer within {patience:g} s") from None
+        except InvalidField as error:
+            raise Blocked("url", error.detail) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise error_of(error) from None
+
+    async def _exchange(
+        self, url: str, content: bytes, headers: Mapping[str, str], patience: float
+    ) -> Answer:
+        end = asyncio.get_running_loop().time() + patience
+        target = parse(url)
+        resolver = JudgingResolver(self._judge, "operator")
+        found = None
+        if target.is_literal:  # aiohttp asks no resolver for these
+            found = self._judge.check(target.host, target.port, origin="operator")
+        connector = aiohttp.TCPConnector(
+            resolver=resolver, use_dns_cache=False, force_close=True, ssl=self._tls_verify
+        )
+        async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+            async with asyncio.timeout_at(end):
+                response = await session.post(
+                    str(target), data=content, headers=JSON | dict(headers), allow_redirects=False
+                )
+            async with response:
+                body = await _body(response, end)
+        found = found if found is not None else resolver.found
+        assert found is not None
+        return Answer(response.status, body, found)
+
+
+async def _body(response: aiohttp.ClientResponse, end: float) -> bytes | None:
+    """The body, unless it is too long, broken or late: the status has been said by then."""
+    body = b""
+    try:
+        async with asyncio.timeout_at(end):
+            while len(body) <= LARGEST and (more := await response.content.read(LARGEST + 1 - len(body))):
+                body += more
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        return None
+    return body if len(body) <= LARGEST else None

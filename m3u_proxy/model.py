@@ -224,7 +224,11 @@ class StreamSnapshot:
     segments_served: int
     errors: int
     last_access: datetime
+    failover_at: datetime | None
+    """When another source took over for the last time."""
     run: RunSnapshot | None
+    upstream: RunSnapshot | None
+    """What a transcode reads; a plain stream is its own."""
     source: SourceSnapshot | None
     """``None`` while nothing reads it."""
     failure: ProxyError | None

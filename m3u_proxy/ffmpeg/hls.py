@@ -265,8 +265,13 @@ class HlsWriter(Running):
         size = sum(segment.size for _, segment in listed if segment)
         return size * 8 / seconds if seconds else 0.0
 
+    def _media_info(self, run: Run | None) -> dict[str, object]:
+        """Container, once there is a segment, and the figures of the FFmpeg at work."""
+        container = {"container": "mp4" if self.timeline.map_name else "mpegts"} if self.timeline else {}
+        return {**container, **(run.media_info if run else {})}
+
     def snapshot(self) -> RunSnapshot:
-        """The writer now; ``bytes_in`` is what FFmpeg was fed, ``media_info`` its speed."""
+        """The writer now; ``bytes_in`` is what FFmpeg was fed, ``media_info`` what it writes."""
         run, trouble = self._run, self.error or self._loss
         return RunSnapshot(
             key=self.key.digest,
@@ -276,7 +281,7 @@ class HlsWriter(Running):
             bytes_in=self._bytes_in + (run.fed if run else 0),
             bitrate=self._bitrate(),
             skips=0,
-            media_info={"speed": run.speed} if run and run.speed is not None else {},
+            media_info=self._media_info(run),
             upstream_connections=0,
             ffmpeg_pid=run.pid if run else None,
         )

@@ -44,6 +44,11 @@ class PipeSource:
         """Process id while FFmpeg lives."""
         return self._run.pid
 
+    @property
+    def media_info(self) -> dict[str, object]:
+        """FFmpeg's own figures."""
+        return self._run.media_info
+
     async def open(self) -> Head:
         """Start FFmpeg once its own source is there."""
         await self._feed.ready()

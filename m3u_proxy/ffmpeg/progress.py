@@ -27,6 +27,12 @@ class Progress:
     progress: str
     """``continue``, or ``end`` for the last report."""
 
+    @property
+    def media_info(self) -> dict[str, object]:
+        """What editors show of it."""
+        shown: dict[str, object] = {"frame": self.frame, "fps": self.fps, "speed": self.speed}
+        return {name: value for name, value in shown.items() if value is not None}
+
 
 class ProgressParser:
     """Reads the pipe given to ``-progress``; ``latest`` is the newest complete report."""

@@ -142,6 +142,11 @@ class Run:
         return self.progress.speed if self.progress else None
 
     @property
+    def media_info(self) -> dict[str, object]:
+        """What editors show of its figures; nothing before the first report."""
+        return self.progress.media_info if self.progress else {}
+
+    @property
     def position(self) -> float | None:
         """Of its output, in seconds."""
         reached = self.progress.out_time_us if self.progress else None

@@ -40,6 +40,9 @@ class Succession(Protocol):
     def lost(self, error: UpstreamError) -> float:
         """The source has failed: seconds until the next one is asked. Raises ProxyError when given up."""
 
+    def media_info(self) -> dict[str, object]:
+        """What is known of the source's media beside its tables."""
+
     def reading(self) -> AbstractAsyncContextManager[None]:
         """Context in which a source is opened and read; raises ``Switched`` to have the next one taken."""
 
@@ -160,6 +163,10 @@ class Attempts:
             said = url if url is not None else "nothing"
             self._history.note(Happening.RESOLVER, reason=question.reason, detail=said, index=question.index)
             self._decide(self.failover.resolved(url, monotonic()), question.current_url, question.reason)
+
+    def media_info(self) -> dict[str, object]:
+        """See `Succession.media_info`: a provider says nothing."""
+        return {}
 
     def alive(self, now: float) -> None:
         """See `Succession.alive`."""

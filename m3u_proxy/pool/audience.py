@@ -301,7 +301,9 @@ class Audience:
         """One definition, its counters and what runs behind it."""
         stream = record.stream
         viewers = self.viewers.of(stream.id)
-        entry = self.pool.find(stream)
+        entry, supply = self.pool.find(stream), self.pool.supply(stream)
+        run = entry.thing.snapshot() if entry else None
+        upstream = run if stream.transcode is None else supply.snapshot() if supply else None
         return StreamSnapshot(
             stream=stream,
             kind=self.pool.kind(stream),
@@ -310,8 +312,10 @@ class Audience:
             segments_served=record.segments_served + sum(viewer.segments for viewer in viewers),
             errors=record.errors,
             last_access=self.last_access(record),
-            run=entry.thing.snapshot() if entry else None,
-            source=_source(self.pool.supply(stream)),
+            failover_at=record.failover_at,
+            run=run,
+            upstream=upstream,
+            source=_source(supply),
             failure=self.pool.refusal(stream),
         )
 

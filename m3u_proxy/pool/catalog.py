@@ -35,6 +35,8 @@ class Record:
     listed: bool = True
     running: bool = True
     """Whether ``stream_started`` was told and ``stream_stopped`` not yet."""
+    failover_at: datetime | None = None
+    """When another source took over for the last time."""
     failed: str | None = None
     """Why its run has failed, until somebody comes again."""
     bytes_served: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from datetime import UTC, datetime
 
 from m3u_proxy.errors import ProxyError
 from m3u_proxy.events import Bus, EventType
@@ -97,6 +98,7 @@ class Herald:
     def switched(self, stream_ids: Collection[str], switch: Switch) -> None:
         """Another source has taken over for these streams."""
         for record in self._records(stream_ids):
+            record.failover_at = datetime.now(UTC)
             who = {"stream": record.stream.id}
             log.warning("failover to source %d: %s", switch.index, switch.reason, extra=who)
             self._emit(

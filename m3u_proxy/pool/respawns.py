@@ -10,6 +10,7 @@ from time import monotonic
 
 from m3u_proxy.errors import UpstreamError
 from m3u_proxy.ffmpeg.input import SWITCHED
+from m3u_proxy.ffmpeg.pipe import PipeSource
 from m3u_proxy.ffmpeg.restarts import Pace, Restarts
 from m3u_proxy.pool.history import Happening, History
 from m3u_proxy.upstream.source import Source
@@ -29,12 +30,18 @@ class Respawns:
         self._history = history
         self._restarts = Restarts(PACE)
         self._delay = 0.0
+        self._source: Source | None = None
 
     async def next(self) -> Source:
         """See `Succession.next`."""
         await asyncio.sleep(self._delay)
         self._restarts.started(monotonic())
-        return self._open_source()
+        self._source = self._open_source()
+        return self._source
+
+    def media_info(self) -> dict[str, object]:
+        """See `Succession.media_info`: the figures of the FFmpeg at work."""
+        return self._source.media_info if isinstance(self._source, PipeSource) else {}
 
     def alive(self, now: float) -> None:
         """See `Succession.alive`."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from m3u_proxy.model import ClientSnapshot, Kind, State, Stream, StreamSnapshot, endpoint_of
+from m3u_proxy.model import ClientSnapshot, Kind, RunSnapshot, State, Stream, StreamSnapshot, endpoint_of
 from m3u_proxy.pool.history import Moment
 from m3u_proxy.web import schema_answers
 
@@ -218,10 +218,6 @@ def created(stream: Stream, metadata: Mapping[str, str] | None) -> dict[str, obj
 def stream_json(snapshot: StreamSnapshot) -> dict[str, object]:
     """One row of ``GET /streams``."""
     stream, run, source = snapshot.stream, snapshot.run, snapshot.source
-    media = dict(run.media_info) if run else {}
-    if run and run.bitrate:
-        media["bitrate_kbps"] = round(run.bitrate / 1000)
-    transcoded = stream.transcode is not None
     return {
         "stream_id": stream.id,
         "original_url": stream.origin.url,
@@ -237,19 +233,27 @@ def stream_json(snapshot: StreamSnapshot) -> dict[str, object]:
         "failover_resolver_url": stream.failover_resolver_url,
         "current_failover_index": source.index if source else 0,
         "failover_attempts": source.attempts if source else 0,
-        "last_failover_time": None,
+        "last_failover_time": moment(snapshot.failover_at) if snapshot.failover_at else None,
         "stream_type": STREAM_TYPES[snapshot.kind],
         "created_at": moment(stream.created_at),
         "last_access": moment(snapshot.last_access),
         "metadata": dict(stream.metadata),
         "headers": dict(stream.headers),
-        "media_info": {} if transcoded else media,
-        "output_media_info": media if transcoded else {},
+        "media_info": _media_info(snapshot.upstream),
+        "output_media_info": _media_info(run) if stream.transcode is not None else {},
         "state": run.state if run else State.FAILED if snapshot.failure else State.CLOSED,
         "reason": snapshot.failure.detail if snapshot.failure else None,
         "endpoint": endpoint_of(stream.id, snapshot.kind),
         "permanent": stream.permanent,
     }
+
+
+def _media_info(run: RunSnapshot | None) -> dict[str, object]:
+    """As far as it is known; empty for what does not run."""
+    if run is None:
+        return {}
+    rate = {"bitrate_kbps": round(run.bitrate / 1000)} if run.bitrate else {}
+    return {**run.media_info, **rate}
 
 
 def client_json(snapshot: ClientSnapshot) -> schema_answers.Client:

@@ -66,6 +66,7 @@ async def test_a_hard_fault_is_bridged_by_the_backup(
         shown = await row(daemon, stream)
         assert shown["current_url"] == two
         assert (shown["current_failover_index"], shown["failover_attempts"]) == (1, 1)
+        assert shown["created_at"] < shown["last_failover_time"] <= shown["last_access"]
         assert shown["client_count"] == 5
     for viewer in viewers:
         viewer.check(tmp_path, seams=1)

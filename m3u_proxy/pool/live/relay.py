@@ -299,7 +299,7 @@ class Relay(Running):
             bytes_in=self.bytes_in,
             bitrate=self._rate.read(monotonic(), self.bytes_in),
             skips=self._fanout.skips,
-            media_info=self._intake.media_info(),
+            media_info=self._intake.media_info() | self._succession.media_info(),
             upstream_connections=int(self.connected),
             ffmpeg_pid=None,
         )

@@ -192,6 +192,7 @@ class Daemon:
                 openapi_url=settings.openapi_url,
                 strict_live_ts=settings.strict_live_ts,
                 use_sticky_session=settings.use_sticky_session,
+                silence=wiring.silence(settings),
             ),
             audience=self.audience,
             segments=segments,

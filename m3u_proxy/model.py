@@ -87,6 +87,20 @@ class Transcode:
 
 
 @dataclass(frozen=True, slots=True)
+class SilenceCheck:
+    """How a source is found to be silent. Decibels relative to full scale, seconds, and checks in a row."""
+
+    threshold_db: float
+    """No sample is louder."""
+    duration: float
+    """For so long at least."""
+    interval: float
+    failures: int
+    grace: float
+    """From the first media of a source to the beginning of the first interval."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stream:
     """A definition: what ``POST /streams`` or ``POST /transcode`` made. Not a running thing."""
 
@@ -105,6 +119,8 @@ class Stream:
     """Endless, whatever the provider says of lengths and ranges."""
     use_sticky_session: bool = False
     """A live stream that breaks is asked for again where redirects led, and at its own URL if that fails."""
+    silence: SilenceCheck | None = None
+    """How its sound is checked, if it is. Of streams that share a source the first one opened decides."""
     key: StreamKey = field(init=False, compare=False)
     """Key of the running thing that viewers of this stream share; looked up with every request."""
 

@@ -14,20 +14,21 @@ from m3u_proxy.ffmpeg.probe import probe
 from m3u_proxy.ffmpeg.run import Kit
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.keeping import Keeping
+from m3u_proxy.model import SilenceCheck
 from m3u_proxy.observe.webhooks import Webhooks
 from m3u_proxy.pool.accounts import Accounts, LeasedSource
 from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.catalog import Catalog
-from m3u_proxy.pool.checks import BitrateCheck
 from m3u_proxy.pool.checkup import Checkup
-from m3u_proxy.pool.inspection import Inspections
 from m3u_proxy.pool.live.outlet import PeerWatch
 from m3u_proxy.pool.live.overlap import OverlapLimits
 from m3u_proxy.pool.live.relay import RelayLimits
 from m3u_proxy.pool.loopback import Grants
 from m3u_proxy.pool.memory import Memory
 from m3u_proxy.pool.pool import Pool
+from m3u_proxy.pool.quality.checks import BitrateCheck
+from m3u_proxy.pool.quality.inspection import Inspections
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.pool.vod.vod import VodLimits
 from m3u_proxy.pool.workshop import Parts
@@ -87,7 +88,7 @@ def audience(
         pacer=Pacer(random),
         request_headers=request_headers,
         ask_resolver=FailoverResolver(judge, poster(settings, judge)).ask,
-        inspections=_inspections(settings),
+        inspections=_inspections(settings, transcoder),
     )
     pool = Pool(
         parts,
@@ -177,7 +178,20 @@ def _whole(seconds: float) -> float:
     return int(seconds) if seconds.is_integer() else seconds
 
 
-def _inspections(settings: Settings) -> Inspections:
+def silence(settings: Settings) -> SilenceCheck | None:
+    """How the sound of a stream is checked that says nothing of it."""
+    if not settings.enable_silence_detection:
+        return None
+    return SilenceCheck(
+        threshold_db=settings.silence_threshold_db,
+        duration=settings.silence_duration,
+        interval=settings.silence_check_interval,
+        failures=settings.silence_failover_threshold,
+        grace=settings.silence_monitoring_grace_period,
+    )
+
+
+def _inspections(settings: Settings, transcoder: Transcoder) -> Inspections:
     bitrate = BitrateCheck(
         minimum=settings.min_bitrate_threshold,
         interval=settings.bitrate_check_interval,
@@ -187,6 +201,7 @@ def _inspections(settings: Settings) -> Inspections:
     return Inspections(
         bitrate=bitrate if settings.enable_bitrate_monitoring else None,
         leave_slow=settings.slow_rate_failover,
+        listen=transcoder.ear,
     )
 
 

@@ -112,14 +112,24 @@ class Run:
     ``failure`` is resolved with the reason as soon as the run is known to be lost: the end of the process,
     which is a ``Lost``, a write error of ours on stderr, or the end of its feed. Or it is over: FFmpeg has
     read a finite input to its end, and the reason is ``COMPLETED``. ``kind`` is the metrics label.
+    ``on_stderr`` is given all that FFmpeg says, as it comes.
     """
 
-    def __init__(self, kit: Kit, feed: Feed, kind: str, stream: str) -> None:
+    def __init__(
+        self,
+        kit: Kit,
+        feed: Feed,
+        kind: str,
+        stream: str,
+        *,
+        on_stderr: Callable[[bytes], None] | None = None,
+    ) -> None:
         self._kit = kit
         self._feed = feed
         self._kind = kind
         self._who = {"stream": stream}
         self._tail = Tail(self._masked)
+        self._listener = on_stderr
         self._progress = ProgressParser()
         self._child: Child | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -179,6 +189,11 @@ class Run:
     def has_waiting_input(self) -> bool:
         """Whether FFmpeg could go on at once; of a live source on the loopback that is not known."""
         return self.unread > 0 or (self.tap is not None and self.tap.input.is_paced)
+
+    @property
+    def is_fed_by_pipe(self) -> bool:
+        """Whether its input comes through its standard input."""
+        return self.tap is not None and self.tap.input.is_stdin
 
     @property
     def patience(self) -> float:
@@ -268,6 +283,8 @@ class Run:
         return redact(line)
 
     def _on_stderr(self, data: bytes) -> None:
+        if self._listener is not None:
+            self._listener(data)
         for line in self._tail.feed(data):
             diagnosis = classify(line)
             if diagnosis.pattern is None:

@@ -10,11 +10,12 @@ from pathlib import Path
 from m3u_proxy.errors import Unavailable
 from m3u_proxy.ffmpeg.binary import Binaries, FFmpeg
 from m3u_proxy.ffmpeg.command import HlsOptions, Rendered, hls_argv, pipe_argv, render, uses_hardware
+from m3u_proxy.ffmpeg.ear import Ear
 from m3u_proxy.ffmpeg.hls import HlsOutput, HlsWriter
 from m3u_proxy.ffmpeg.input import Input
 from m3u_proxy.ffmpeg.pipe import PipeSource
 from m3u_proxy.ffmpeg.run import Feed, Kit
-from m3u_proxy.model import Stream
+from m3u_proxy.model import SilenceCheck, Stream
 from m3u_proxy.storage.directories import claim
 
 STALL_SEGMENTS = 3
@@ -100,6 +101,10 @@ class Transcoder:
             )
 
         return open_source
+
+    def ear(self, feed: Feed, check: SilenceCheck, stream: str) -> Ear:
+        """Listens to a source for silence; raises ``Unavailable`` when there is no FFmpeg."""
+        return Ear(self.check().path, self.kit, feed, check, stream)
 
 
 def _render(stream: Stream) -> Rendered:

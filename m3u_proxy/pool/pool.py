@@ -153,6 +153,8 @@ class Pool:
 
     def _start(self, thing: Running, upstream: Entry | None) -> Entry:
         entry = Entry(thing, upstream)
+        if isinstance(thing, Supply):
+            thing.is_watched = lambda: entry.leases > 0
         entry.start(self._closing.get(thing.key), self._on_end)
         self._entries[thing.key] = entry
         return entry

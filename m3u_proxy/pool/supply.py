@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from m3u_proxy.errors import Closed, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.ffmpeg.run import Tap
@@ -56,6 +57,8 @@ class Supply:
         self._begun: Begun | None = None
         self._reading: Reading | None = None
         self._opening = False
+        self.is_watched: Callable[[], bool] = lambda: True
+        """Whether anybody holds it; its owner knows."""
         self._state = State.STARTING
         self._settled = asyncio.Event()
         self._taken = asyncio.Event()
@@ -178,14 +181,15 @@ class Supply:
         self.workshop.attempts.adopt(begun)
         relay = self.workshop.relay()
         self._settle(relay)
-        async with self.workshop.inspection(relay).running():
+        async with self.workshop.inspection(relay, self).running():
             await relay.run()
 
     async def _be_playlist(self, begun: Begun) -> None:
         passthrough = self.workshop.passthrough()
         self._settle(passthrough)
         try:
-            await passthrough.run(begun)
+            async with self.workshop.inspection(passthrough, self).running():
+                await passthrough.run(begun)
         finally:
             self._lose(passthrough, passthrough.error)
 

@@ -11,12 +11,12 @@ from m3u_proxy.pool.accounts import Accounts
 from m3u_proxy.pool.attempts import Attempts, Succession, Switch
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.hls.passthrough import Passthrough
-from m3u_proxy.pool.inspection import Inspection, Inspections
 from m3u_proxy.pool.live.body import BodyIntake
 from m3u_proxy.pool.live.overlap import OverlapLimits
 from m3u_proxy.pool.live.relay import Relay, RelayLimits
 from m3u_proxy.pool.loopback import Grants
 from m3u_proxy.pool.memory import Memory
+from m3u_proxy.pool.quality.inspection import Inspection, Inspections, Subject
 from m3u_proxy.pool.sticky import Session, Settled
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.pool.vod.vod import Vod, VodLimits
@@ -149,9 +149,11 @@ class Workshop:
         limits = replace(parts.relay_limits, overlap=parts.overlap)
         return parts.make_relay(self._key, Kind.LIVE, self.attempts, limits=limits)
 
-    def inspection(self, relay: Relay) -> Inspection:
-        """Of what a live stream's source gives."""
-        return Inspection(relay, self.attempts, self.parts.inspections)
+    def inspection(self, source: Relay | Passthrough, subject: Subject) -> Inspection:
+        """Of what a live source gives; ``subject`` is that source as FFmpeg's feed."""
+        return Inspection(
+            source, subject, self.attempts, self.parts.inspections, lambda: self._stream.silence
+        )
 
     def passthrough(self) -> Passthrough:
         """For a playlist. An FFmpeg that reads it begins anew behind another source: it would lose tracks."""

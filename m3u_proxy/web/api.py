@@ -131,6 +131,7 @@ def _define(
         use_sticky_session=context.config.use_sticky_session
         if body.use_sticky_session is None
         else body.use_sticky_session,
+        silence=body.silence(context.config.silence),
     )
 
 

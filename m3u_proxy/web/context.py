@@ -12,6 +12,7 @@ from aiohttp import web
 from m3u_proxy.ffmpeg.hardware import Hardware
 from m3u_proxy.ffmpeg.profiles import Profile, profiles
 from m3u_proxy.ffmpeg.tools import Tools
+from m3u_proxy.model import SilenceCheck
 from m3u_proxy.observe.webhooks import Webhooks
 from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.checkup import Checkup
@@ -45,6 +46,8 @@ class WebConfig:
     """Every stream is endless, whatever its provider says."""
     use_sticky_session: bool = False
     """Whether a live stream stays with the host of a redirect, where its maker does not say."""
+    silence: SilenceCheck | None = None
+    """How the sound of a stream is checked that says nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)

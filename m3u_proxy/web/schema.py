@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from m3u_proxy.model import ClientSnapshot, Kind, RunSnapshot, State, Stream, StreamSnapshot, endpoint_of
 from m3u_proxy.pool.history import Moment
 from m3u_proxy.web import schema_answers
+from m3u_proxy.web.schema_silence import SilenceFields
 
 METADATA_KEYS = 64
 METADATA_VALUE = 1024
@@ -118,7 +119,7 @@ STREAM_TYPES = {
 }
 
 
-class StreamRequest(BaseModel):
+class StreamRequest(SilenceFields, BaseModel):
     """Body of ``POST /streams``. Unknown fields are ignored, ``null`` means the default."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)

@@ -7,8 +7,10 @@ import logging
 import pytest
 
 from m3u_proxy.pool.attempts import Attempts, Switch
-from m3u_proxy.pool.checks import BitrateCheck
-from m3u_proxy.pool.inspection import Inspections, Leaving, Throughput
+from m3u_proxy.pool.quality.checks import BitrateCheck
+from m3u_proxy.pool.quality.inspection import Inspections
+from m3u_proxy.pool.quality.leaving import Leaving
+from m3u_proxy.pool.quality.throughput import Throughput
 from m3u_proxy.pool.tally import Tally
 from tests.support.stepped import Script
 from tests.support.succession import URL, attempts_at, unpaced
@@ -27,7 +29,12 @@ class Scene:
         self.now = 100.0
         self.switches: list[Switch] = []
         self.attempts: Attempts = attempts_at(Script(), Tally(), urls=urls, on_switch=self.switches.append)
-        self._throughput = Throughput(self, Leaving(self.attempts, {"stream": "x"}), inspections)
+        self._throughput = Throughput(
+            self,
+            Leaving(self.attempts, {"stream": "x"}),
+            inspections.bitrate,
+            leave_slow=inspections.leave_slow,
+        )
 
     async def play(self, seconds: float, rate: float) -> None:
         """Carry out what was decided, as a relay does."""
@@ -37,7 +44,7 @@ class Scene:
             if self.attempts.is_pending:
                 await self.attempts.next()
                 self.connections += 1
-            await self._throughput.look(self.now, self.attempts.url)
+            await self._throughput.look(self.now)
 
     @property
     def warnings(self) -> list[str | None]:

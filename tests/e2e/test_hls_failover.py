@@ -177,3 +177,33 @@ async def test_ffmpeg_goes_on_over_a_switch(
 async def serves(reader: HlsReader) -> bool:
     async with reader.http.get(reader.url) as response:
         return response.status == 200
+
+
+async def test_silence_is_heard_in_segments(
+    daemon: Daemon, hls: HlsOrigin, media: HlsMedia, tmp_path: Path
+) -> None:
+    """Full scale as the threshold makes any sound a silence; each source is left for it once, and no more."""
+    one, two = channel(hls, "one", media), channel(hls, "two", media, edge=48)
+    fields = {
+        "enable_silence_detection": True,
+        "silence_threshold_db": 0,
+        "silence_duration": 0.5,
+        "silence_check_interval": 0.5,
+        "silence_monitoring_grace_period": 1,
+        "silence_failover_threshold": 2,
+    }
+    answer = await daemon.post(
+        "/streams", url=hls.url(one.path()), failover_urls=[hls.url(two.path())], **fields
+    )
+    stream = str(answer["stream_id"])
+    for name in ("one", "two"):
+        hls.play(name, speed=2)
+    async with players(daemon, stream, 3) as readers:
+        await asyncio.gather(*(each.follow(each.url, segments=12) for each in readers))
+        told = [each for each in await timeline(daemon, stream) if each["event"] == "switch"]
+        assert told
+        assert {each["reason"] for each in told} == {"silence_detected"}
+        assert len(told) <= 2, told
+    check(readers[0], tmp_path)
+    assert not [reader.errors for reader in readers if reader.errors]
+    assert set(hls.counts(r"/(one|two)/.*\.ts").values()) == {1}, "the listener fetches nothing of its own"

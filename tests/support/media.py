@@ -19,10 +19,20 @@ def ffmpeg() -> str:
     return str(found)
 
 
-def make_live_sample(path: Path, *, seconds: int = 20, rate: str = "2M", video: bool = True) -> None:
-    """Write constant-rate MPEG-TS with a keyframe every 2 s; audio only without ``video``."""
+def make_live_sample(
+    path: Path,
+    *,
+    seconds: int = 20,
+    rate: str = "2M",
+    video: bool = True,
+    sound: str = "sine=frequency=440:sample_rate=48000",
+) -> None:
+    """Write constant-rate MPEG-TS with a keyframe every 2 s; audio only without ``video``.
+
+    ``sound`` is a graph of FFmpeg's lavfi.
+    """
     picture = ["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25"] if video else []
-    tone = ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"]
+    tone = ["-f", "lavfi", "-i", sound]
     codec = [
         "-c:v",
         "libx264",

@@ -42,6 +42,11 @@ async def settle() -> None:
         await turn()
 
 
+async def paced() -> None:
+    """Between two pieces of a source that is a few times faster than real time."""
+    await asyncio.sleep(0.05)
+
+
 class Player:
     """A sink that remembers. While it is ``paused`` it takes no byte out of its queue."""
 

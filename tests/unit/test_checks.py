@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3u_proxy.pool.checks import WARN_EVERY, Bitrate, BitrateCheck, Strikes, Timetable
+from m3u_proxy.pool.quality.checks import WARN_EVERY, Bitrate, BitrateCheck, Strikes, Timetable
 from m3u_proxy.pool.rate import LEARNT, SLOW, TRICKLE, WINDOW, Baseline
 
 CHECK = BitrateCheck(minimum=1000, interval=5.0, failures=3, grace=10.0)

@@ -79,6 +79,21 @@ class Passthrough(Running):
         """The longest target duration among its playlists, in seconds."""
         return self._tree.target
 
+    @property
+    def playing(self) -> str:
+        """URL of the source in use."""
+        return self._tree.source
+
+    @property
+    def is_live(self) -> bool:
+        """Whether more media is to come."""
+        return self.state is State.LIVE and self._tree.is_live
+
+    @property
+    def has_audio(self) -> bool | None:
+        """Playlists need not tell."""
+        return None
+
     async def run(self, source: Source) -> None:
         """Live until cancelled or given up, beginning with the playlist that ``source`` is sending."""
         try:

@@ -78,9 +78,9 @@ class Tree:
         self._resources = resources
         self._tally = tally
         self._holder = holder
-        self._source = self._reading = attempts.url
+        self.source = self._reading = attempts.url
         """The source in use, and that which is being read to take its place."""
-        self.root = Listing(self._source, _Branch(self, None, 0))
+        self.root = Listing(self.source, _Branch(self, None, 0))
         self._children: dict[str, Listing] = {}
         self._left: list[Listing] = []
         """Of sources before, on their last fetch."""
@@ -229,9 +229,9 @@ class Tree:
 
     def _arrive(self) -> None:
         """The source that is being read has a playlist: what the one before had named is fetched no more."""
-        if self._reading == self._source:
+        if self._reading == self.source:
             return
-        self._source = self._reading
+        self.source = self._reading
         self.generation += 1
         self._left += [one for one in self._children.values() if one.is_fetching]
         self._children.clear()

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
 from m3u_proxy.errors import Closed, ProxyError, Unavailable, UpstreamError
-from m3u_proxy.ffmpeg.input import SWITCHED, Input
+from m3u_proxy.ffmpeg.input import SWITCHED
 from m3u_proxy.lifecycle import Running
 from m3u_proxy.media.mpegts import Batch, NotMedia, Point, programme_of
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
@@ -24,7 +23,7 @@ from m3u_proxy.pool.live.intake import Intake
 from m3u_proxy.pool.live.outlet import Outlet
 from m3u_proxy.pool.live.overlap import OverlapLimits
 from m3u_proxy.pool.live.ring import Ring
-from m3u_proxy.pool.live.sinks import PipeSink
+from m3u_proxy.pool.live.tap import Tap
 from m3u_proxy.pool.rate import Floor, Rate
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.tasks import uncut
@@ -141,9 +140,25 @@ class Relay(Running):
         audio = programme.first("audio") if programme else None
         return audio is not None and audio.stream_type == ADTS
 
+    @property
+    def has_audio(self) -> bool | None:
+        """Whether the tables name any; ``None`` until they have come."""
+        programme = self._intake.programme
+        return None if programme is None else programme.first("audio") is not None
+
+    @property
+    def playing(self) -> str:
+        """URL of the source whose media came last; empty before."""
+        return self._url
+
+    @property
+    def is_live(self) -> bool:
+        """Whether media comes."""
+        return self.connected and self.state is State.LIVE
+
     def tap(self) -> Tap:
         """A place for FFmpeg, which is fed through its standard input like any other viewer."""
-        tap = Tap(self, self._taps.discard)
+        tap = Tap(self.attach, self.detach, self._taps.discard)
         self._taps.add(tap)
         return tap
 
@@ -303,42 +318,3 @@ class Relay(Running):
             upstream_connections=int(self.connected),
             ffmpeg_pid=None,
         )
-
-
-class Tap:
-    """FFmpeg as a viewer of a relay: a cursor, and the pipe it is written to."""
-
-    input = Input()
-
-    def __init__(self, relay: Relay, on_close: Callable[[Tap], None]) -> None:
-        self._relay = relay
-        self._on_close = on_close
-        self._outlet: Outlet | None = None
-        self._sink: PipeSink | None = None
-        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        """Resolved with the reason when the relay has ended."""
-
-    @property
-    def sent(self) -> int:
-        """Bytes given so far."""
-        return self._outlet.sent if self._outlet else 0
-
-    def connect(self, stdin: int | None) -> None:
-        """Feed this non-blocking pipe from the newest random-access point on. Call it once."""
-        assert stdin is not None
-        self._sink = PipeSink(stdin)
-        self._outlet = Outlet(self._sink)
-        self._outlet.ended.add_done_callback(lambda outlet: self.end(outlet.result()))
-        self._relay.attach(self._outlet)
-
-    def end(self, reason: str) -> None:
-        """There is nothing more for this FFmpeg. Idempotent: the first reason stays."""
-        if not self.ended.done():
-            self.ended.set_result(reason)
-
-    def close(self) -> None:
-        """Stop feeding; the pipe stays open and belongs to the child. Idempotent."""
-        self._on_close(self)
-        if self._outlet is not None and self._sink is not None:
-            self._relay.detach(self._outlet)
-            self._sink.close()

@@ -26,6 +26,8 @@ WINDOW_SEGMENTS = (2, 300)
 EXTRA_SEGMENTS = 20
 KEY_FRAME_SECONDS = 2.0
 """Distance of keyframes in piped output whose template names none: joiners wait for the next one."""
+FRAGMENT_MICROSECONDS = 4_000_000
+"""Longest fragment of MP4, more than between two keyframes as a rule."""
 
 Number = TypeVar("Number", int, float)
 
@@ -226,14 +228,14 @@ def pipe_argv(
     return [
         *_front(ffmpeg, rendered, source, progress_fd),
         *_output(rendered, KEY_FRAME_SECONDS, version),
-        *(("-movflags", "+" + "+".join(_movflags(rendered))) if is_mp4 else ()),
+        *(_fragments(rendered) if is_mp4 else ()),
         *(_copied_adts(rendered, muxer) if adts else ()),
         *("-flush_packets", "1", "-f", muxer, "pipe:1"),
     ]
 
 
-def _movflags(rendered: Rendered) -> list[str]:
-    """The template's own, without what a pipe cannot do, and what a body needs that is joined in the middle.
+def _fragments(rendered: Rendered) -> Iterator[str]:
+    """The template's own flags, without what a pipe cannot do, and what a body needs that is joined midway.
 
     That is a head without samples and fragments without positions in the file. ``empty_moov`` gives the head
     at once, but copied AAC and AC-3 tell their parameters too late for it: ``delay_moov``.
@@ -245,7 +247,9 @@ def _movflags(rendered: Rendered) -> list[str]:
         flags.append("delay_moov")
     elif not _HEADS.intersection(flags):
         flags.append("empty_moov")
-    return list(dict.fromkeys([*flags, "default_base_moof"]))
+    yield from ("-movflags", "+" + "+".join(dict.fromkeys([*flags, "default_base_moof"])))
+    if rendered.setting("frag_duration") is None:  # viewers of rare keyframes should not wait for the next
+        yield from ("-frag_duration", str(FRAGMENT_MICROSECONDS))
 
 
 def _copied_adts(rendered: Rendered, muxer: str) -> tuple[str, ...]:

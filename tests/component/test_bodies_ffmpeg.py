@@ -47,7 +47,7 @@ def cut(name: str, pieces: list[bytes]) -> Batch:
 
 def test_a_joiner_at_each_point_plays(ffmpeg: str, name: str) -> None:
     sent = cut(name, [body_of(ffmpeg, name)])
-    assert len(sent.points) >= SECONDS
+    assert len(sent.points) >= (2 if "rare" in name else SECONDS)
     assert sent.data.startswith(sent.points[0].psi)
     assert decode(sent.data, BODIES[name][0]) == ""
     has_video, container = "-vn" not in BODIES[name][1], BODIES[name][0]
@@ -59,7 +59,7 @@ def test_a_joiner_at_each_point_plays(ffmpeg: str, name: str) -> None:
 
 def test_who_skips_goes_on_without_another_head(ffmpeg: str, name: str) -> None:
     sent = cut(name, [body_of(ffmpeg, name)])
-    before, after = sent.points[1].offset, sent.points[3].offset
+    before, after = sent.points[len(sent.points) // 3].offset, sent.points[-1].offset
     assert decode(sent.data[:before] + sent.data[after:], BODIES[name][0]) == ""
 
 

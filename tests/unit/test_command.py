@@ -366,6 +366,7 @@ def test_forced_keyframes_can_be_joined_at(codec: str, option: str) -> None:
 def test_mp4_in_a_pipe_is_fragmented(template: str, flags: set[str]) -> None:
     command = argv(f"-i {{input_url}} {template}")
     assert set((value(command, "-movflags") or "").strip("+").split("+")) == flags
+    assert value(command, "-frag_duration") == "4000000"
     assert command[-2:] == [rendered(f"-i {{input_url}} {template}").container, "pipe:1"]
 
 

@@ -254,7 +254,8 @@ class Relay(Running):
 
     def _take(self, batch: Batch, now: float) -> None:
         self._rate.mark(now, self.bytes_in)
-        if self._floor.is_below(now, self.bytes_in):
+        # What FFmpeg makes of a still picture is rightly little.
+        if not self.kind.is_transcoded and self._floor.is_below(now, self.bytes_in):
             raise UpstreamError("low_bitrate", "The source gives far less than it used to")
         if batch.data:
             self._succession.alive(now)

@@ -79,8 +79,8 @@ class Herald:
         if record.failed is not None and not self._viewers.count(record.stream.id):
             self.stopped(record, record.failed)
 
-    def failed(self, stream_ids: Collection[str], error: ProxyError) -> None:
-        """What these streams had in common has failed for good."""
+    def failed(self, stream_ids: Collection[str], error: ProxyError, switches: int) -> None:
+        """What these streams had in common has failed for good, after so many other sources."""
         for record in self._records(stream_ids):
             log.warning("stream failed: %s", error.detail, extra={"stream": record.stream.id})
             record.errors += 1
@@ -90,6 +90,7 @@ class Herald:
                 error=error.detail,
                 error_type=type(error).__name__,
                 reason=error.reason,
+                retry_count=switches,
             )
             record.failed = error.reason
             if not self._viewers.count(record.stream.id):

@@ -58,8 +58,8 @@ class Pool:
         self._closing: dict[StreamKey, asyncio.Task[None]] = {}
         self._refusals: dict[StreamKey, Refusal] = {}
         parts.accounts.on_need = self._make_room
-        self.on_failure: Callable[[Collection[str], ProxyError], None] = lambda _, __: None
-        """Told the ids of the streams that used a thing which failed, and why it did."""
+        self.on_failure: Callable[[Collection[str], ProxyError, int], None] = lambda *_: None
+        """Told the ids of the streams that used a thing which failed, why, and after how many others."""
         self.on_switch: Callable[[Collection[str], Switch], None] = lambda _, __: None
         """Told the ids of the streams whose source was replaced by another."""
 
@@ -199,7 +199,7 @@ class Pool:
         if isinstance(error, Lost) or (isinstance(error, UpstreamError) and error.status):
             pause = max(pause, error.retry_after or 0.0)
         self._refusals[key] = Refusal(error, failures, now + pause)
-        self.on_failure(entry.streams, error)
+        self.on_failure(entry.streams, error, _switches(entry))
 
     def unused(self, *entries: Entry) -> list[Entry]:
         """Those of ``entries`` that nobody holds, with the relays that only they hold."""
@@ -317,3 +317,9 @@ class Pool:
 def _account(entry: Entry) -> str | None:
     """Who pays for the source of an entry, if it reads one itself."""
     return entry.thing.workshop.account if isinstance(entry.thing, Supply) else None
+
+
+def _switches(entry: Entry) -> int:
+    """How often another source was taken for the one that an entry reads, itself or through FFmpeg."""
+    thing = entry.upstream.thing if entry.upstream is not None else entry.thing
+    return thing.workshop.attempts.failover.attempts if isinstance(thing, Supply) else 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 
@@ -41,37 +43,44 @@ class Poster:
         Raises UpstreamError: ``blocked`` for a target that may not be contacted, ``first_byte_timeout``
         without an answer in time, or why there was no connection or answer.
         """
+        end = asyncio.get_running_loop().time() + patience
+        asked = {"data": content, "headers": JSON | dict(headers)}
         try:
-            return await self._exchange(url, content, headers, patience)
-        except TimeoutError:
-            raise UpstreamError("first_byte_timeout", f"No answer within {patience:g} s") from None
+            async with answered(
+                self._judge, "POST", url, tls_verify=self._tls_verify, patience=patience, **asked
+            ) as (response, found):
+                return Answer(response.status, await _body(response, end), found)
         except InvalidField as error:
             raise Blocked("url", error.detail) from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise error_of(error) from None
 
-    async def _exchange(
-        self, url: str, content: bytes, headers: Mapping[str, str], patience: float
-    ) -> Answer:
-        end = asyncio.get_running_loop().time() + patience
-        target = parse(url)
-        resolver = JudgingResolver(self._judge, "operator")
-        found = None
-        if target.is_literal:  # aiohttp asks no resolver for these
-            found = self._judge.check(target.host, target.port, origin="operator")
-        connector = aiohttp.TCPConnector(
-            resolver=resolver, use_dns_cache=False, force_close=True, ssl=self._tls_verify
-        )
+
+@asynccontextmanager
+async def answered(
+    judge: Judge, method: str, url: str, *, tls_verify: bool, patience: float, **asked: Any
+) -> AsyncIterator[tuple[aiohttp.ClientResponse, AddressClass]]:
+    """The head of the answer, from an address that passed the judge, and the class of that address.
+
+    One request over a connection of its own, without redirects; ``patience`` (seconds) bounds the time until
+    the head is there. ``asked`` goes to aiohttp. Raises UpstreamError, or InvalidField for what is no URL.
+    """
+    target = parse(url)
+    resolver = JudgingResolver(judge, "operator")
+    found = None
+    if target.is_literal:  # aiohttp asks no resolver for these
+        found = judge.check(target.host, target.port, origin="operator")
+    connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, force_close=True, ssl=tls_verify)
+    try:
         async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
-            async with asyncio.timeout_at(end):
-                response = await session.post(
-                    str(target), data=content, headers=JSON | dict(headers), allow_redirects=False
-                )
+            async with asyncio.timeout(patience):
+                response = await session.request(method, str(target), allow_redirects=False, **asked)
             async with response:
-                body = await _body(response, end)
-        found = found if found is not None else resolver.found
-        assert found is not None
-        return Answer(response.status, body, found)
+                found = found if found is not None else resolver.found
+                assert found is not None
+                yield response, found
+    except TimeoutError:
+        raise UpstreamError("first_byte_timeout", f"No answer within {patience:g} s") from None
+    except (aiohttp.ClientError, OSError) as error:
+        raise error_of(error) from None
 
 
 async def _body(response: aiohttp.ClientResponse, end: float) -> bytes | None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from time import monotonic
 
-import aiohttp
-
-from m3u_proxy.errors import Unavailable, UpstreamError
-from m3u_proxy.upstream.address import Judge, JudgingResolver, parse
-from m3u_proxy.upstream.wire import error_of
+from m3u_proxy.errors import Unavailable
+from m3u_proxy.upstream.address import Judge, parse
+from m3u_proxy.upstream.post import answered
 
 PATIENCE = 5.0
 """Seconds for the whole attempt."""
@@ -33,25 +30,13 @@ class Reach:
         Raises InvalidField for no http(s) URL, UpstreamError for what cannot be or may not be reached, and
         Unavailable after too many attempts.
         """
-        target = parse(url)
+        parse(url)
         self._pay()
-        resolver = JudgingResolver(self._judge, "operator")
-        if target.is_literal:  # aiohttp asks no resolver for these
-            self._judge.check(target.host, target.port, origin="operator")
-        connector = aiohttp.TCPConnector(
-            resolver=resolver, use_dns_cache=False, force_close=True, ssl=self._tls_verify
-        )
-        try:
-            async with (
-                asyncio.timeout(PATIENCE),
-                aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session,
-                session.get(str(target), allow_redirects=False) as response,
-            ):
-                return response.status
-        except TimeoutError:
-            raise UpstreamError("first_byte_timeout", f"No answer within {PATIENCE:g} s") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise error_of(error) from None
+        async with answered(self._judge, "GET", url, tls_verify=self._tls_verify, patience=PATIENCE) as (
+            response,
+            _,
+        ):
+            return response.status
 
     def _pay(self) -> None:
         now = monotonic()

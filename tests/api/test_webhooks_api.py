@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.daemon import Daemon
-from tests.support.origin import Origin
+from tests.support.origin import Answer, Origin
 from tests.support.receiver import Receiver, hangs, says, takes
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -214,3 +214,30 @@ async def test_the_editor_calls_back_while_it_is_told(daemon: Daemon) -> None:
                 assert response.status == 200
             await editor.until_told(stream_id, "stream_started", "stream_stopped")
     assert await daemon.metric("webhook_queue") == 0
+
+
+async def test_a_run_that_fails_ends_once_and_says_why(daemon: Daemon, origin: Origin) -> None:
+    for path in ("/gone.ts", "/gone-too.ts"):
+        origin.on(path, Answer(status=404))
+    async with Receiver() as editor:
+        await daemon.post("/webhooks", url=editor.url)
+        stream = await daemon.post(
+            "/streams",
+            url=origin.url("/gone.ts"),
+            failover_urls=[origin.url("/gone-too.ts")],
+            metadata={"id": "7"},
+        )
+        async with daemon.http.get(stream["stream_endpoint"]) as response:
+            assert response.status >= 400
+        told = await editor.until_told(stream["stream_id"], "stream_stopped", within=10.0)
+        async with daemon.http.delete(f"/streams/{stream['stream_id']}") as response:
+            assert response.status == 200
+        assert all(one.data["metadata"] == {"id": "7"} for one in told)
+        by_type = {one.type: one.data for one in told}
+        assert len(by_type) == len(told)
+        failed = by_type["stream_failed"]
+        assert failed["error"]
+        assert failed["error_type"] == "UpstreamError"
+        assert by_type["stream_stopped"]["reason"] == failed["reason"]
+        assert failed["retry_count"] == 1
+        assert by_type["failover_triggered"]["failover_index"] == 1

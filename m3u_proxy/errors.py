@@ -98,11 +98,19 @@ class UpstreamError(ProxyError):
     eof, short, protocol, redirects, blocked, not_media, too_large, low_bitrate, silence, http_404, http_416,
     http_4xx, http_429, http_5xx; of an FFmpeg that is read like a source also those of its run, and
     ``completed``.
-    ``status`` is the provider's HTTP status where one was received.
+    ``status`` is the provider's HTTP status where one was received, ``size`` the least number of bytes of
+    its body where that is no media.
     """
 
     def __init__(
-        self, reason: str, detail: str, *, status: int | None = None, retry_after: float | None = None
+        self,
+        reason: str,
+        detail: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        size: int | None = None,
     ) -> None:
         super().__init__(detail, reason=reason, retry_after=retry_after)
         self.status = status
+        self.size = size

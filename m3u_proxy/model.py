@@ -249,3 +249,8 @@ class StreamSnapshot:
     """``None`` while nothing reads it."""
     failure: ProxyError | None
     """Why it failed a short while ago, if it did and has not run well since."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it is alive, watched or not: all but one that has failed and is not tried again yet."""
+        return self.run is not None or self.failure is None

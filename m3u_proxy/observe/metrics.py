@@ -124,7 +124,7 @@ class _Snapshot(Collector):
         connected = sum(run.upstream_connections for run in runs if not run.kind.is_transcoded)
         yield _gauge("upstream_connections", "Open connections to providers", connected)
         tally = audience.tally
-        yield _counters("upstream_bytes", "Bytes received from sources", "kind", _kinds(tally.bytes_in))
+        yield _counters("upstream_bytes", "Bytes received from sources", "kind", _received(tally.bytes_in))
         yield _counters("sent_bytes", "Bytes handed to viewers", "kind", _kinds(sent))
         yield _counters("upstream_errors", "Failed attempts at sources", "reason", tally.upstream_errors)
         yield _counters("hls_fetches", "Asked of HLS sources", "what", tally.fetches)
@@ -173,6 +173,11 @@ class _Snapshot(Collector):
 
 def _kinds(counts: Counter[str]) -> dict[str, int]:
     return {kind: counts[kind] for kind in Kind}
+
+
+def _received(counts: Counter[str]) -> dict[str, int]:
+    """Of the kinds that providers send."""
+    return {kind: counts[kind] for kind in Kind if not kind.is_transcoded}
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

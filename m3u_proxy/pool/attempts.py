@@ -134,7 +134,8 @@ class Attempts:
                 )
             elif await self._due(decision):
                 self._taken = decision
-                self._history.note(Happening.ATTEMPT, detail=decision.url, index=decision.index)
+                what = Happening.START if self._error is None else Happening.RETRY
+                self._history.note(what, detail=decision.url, source=decision.index)
                 return self._open_url(decision.url)
 
     def _is_too_soon(self) -> bool:
@@ -161,7 +162,7 @@ class Attempts:
         url = await self._resolver(question) if self._resolver is not None else None
         if self._decision is question:
             said = url if url is not None else "nothing"
-            self._history.note(Happening.RESOLVER, reason=question.reason, detail=said, index=question.index)
+            self._history.note(Happening.RESOLVER, reason=question.reason, detail=said, source=question.index)
             self._decide(self.failover.resolved(url, monotonic()), question.current_url, question.reason)
 
     def media_info(self) -> dict[str, object]:
@@ -185,12 +186,13 @@ class Attempts:
     def stumbled(self, error: UpstreamError) -> None:
         """The source has failed, and goes on as it was."""
         self._tally.upstream_errors[error.reason] += 1
+        what = Happening.STALL if error.reason == "stall" else Happening.LOST
         index = self.failover.index
-        self._history.note(Happening.LOST, reason=error.reason, detail=error.detail, index=index)
+        self._history.note(what, reason=error.reason, detail=error.detail, source=index)
 
     def connected(self, detail: str) -> None:
         """The source in use gives what it should."""
-        self._history.note(Happening.CONNECTED, detail=detail, index=self.failover.index)
+        self._history.note(Happening.CONNECTED, detail=detail, source=self.failover.index)
 
     def ended(self, error: ProxyError) -> None:
         """It was given up by whoever reads it."""
@@ -199,7 +201,7 @@ class Attempts:
     def warned(self, error: UpstreamError) -> None:
         """What the source in use gives is poor; it goes on."""
         index = self.failover.index
-        self._history.note(Happening.WARNING, reason=error.reason, detail=error.detail, index=index)
+        self._history.note(Happening.WARNING, reason=error.reason, detail=error.detail, source=index)
 
     async def switch(self, reason: str = "manual") -> None:
         """Take another source now, although this one has not failed. It goes on until there is another.
@@ -224,7 +226,7 @@ class Attempts:
         if isinstance(decision, Try) and decision.is_switch:
             self._tally.failovers[reason] += 1
             self._history.note(
-                Happening.SWITCH, reason=word_of(reason), detail=decision.url, index=decision.index
+                Happening.SWITCH, reason=word_of(reason), detail=decision.url, source=decision.index
             )
             self._on_switch(
                 Switch(old, decision.url, decision.index, self.failover.attempts, word_of(reason))

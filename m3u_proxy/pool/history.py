@@ -16,16 +16,24 @@ LENGTH = 200
 class Happening(StrEnum):
     """Words of the interface."""
 
-    ATTEMPT = "attempt"
+    START = "start"
+    """A source is asked for the first time."""
+    RETRY = "retry"
+    """A source is asked after a failure, the same one or another."""
     CONNECTED = "connected"
-    LOST = "lost"
     WARNING = "warning"
-    SWITCH = "switch"
-    RESOLVER = "resolver"
     STALL = "stall"
+    """It has fallen silent."""
+    LOST = "lost"
+    """It has failed in another way."""
+    SWITCH = "failover"
+    RESOLVER = "resolver"
     RESTART = "restart"
+    """A FFmpeg takes the place of one that was lost."""
+    WRITE_ERROR = "write_error"
+    """As before, and because that could not write."""
     FAILED = "failed"
-    END = "end"
+    END = "stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +44,8 @@ class Moment:
     what: Happening
     reason: str | None
     detail: str | None
-    index: int | None
-    """Of the source: 0 is the primary, n the n-th failover."""
+    source: int | None
+    """0 is the primary, n the n-th failover."""
 
 
 class History:
@@ -55,11 +63,16 @@ class History:
         *,
         reason: str | None = None,
         detail: str | None = None,
-        index: int | None = None,
+        source: int | None = None,
     ) -> None:
         """Remember that this happened now; ``detail`` is redacted here."""
         text = redact(detail) if detail is not None else None
-        self._moments.append(Moment(datetime.now(UTC), what, reason, text, index))
+        self._moments.append(Moment(datetime.now(UTC), what, reason, text, source))
+
+    def replaced(self, reason: str, detail: str) -> None:
+        """Another FFmpeg takes the place of one that was lost."""
+        what = Happening.WRITE_ERROR if reason == "write_error" else Happening.RESTART
+        self.note(what, reason=reason, detail=detail)
 
     def moments(self) -> list[Moment]:
         """All that is remembered, oldest first."""

@@ -19,7 +19,7 @@ from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.model import Kind, RunSnapshot, Stream, StreamKey
 from m3u_proxy.pool.attempts import Switch
 from m3u_proxy.pool.entry import Entry, Running
-from m3u_proxy.pool.history import Happening, Moment
+from m3u_proxy.pool.history import LENGTH, Moment
 from m3u_proxy.pool.respawns import Respawns
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.pool.vod.vod import About
@@ -109,9 +109,7 @@ class Pool:
             )
         writer = self._transcoder.writer(stream, feed)
         history = self.parts.memory.of(stream.key).history
-        writer.on_restart = lambda error: history.note(
-            Happening.RESTART, reason=error.reason, detail=error.detail
-        )
+        writer.on_restart = lambda error: history.replaced(error.reason, error.detail)
         trace = self.parts.memory.get(stream.key)
         if trace is not None and trace.mark is not None:
             writer.timeline.follow(trace.mark)
@@ -146,10 +144,8 @@ class Pool:
     def history(self, stream: Stream) -> list[Moment]:
         """What happened to a stream's source, and to the FFmpeg behind it, oldest first."""
         traces = (self.parts.memory.get(key) for key in {stream.key, stream.origin.key})
-        return sorted(
-            (moment for trace in traces if trace for moment in trace.history.moments()),
-            key=lambda one: one.at,
-        )
+        moments = (moment for trace in traces if trace for moment in trace.history.moments())
+        return sorted(moments, key=lambda one: one.at)[-LENGTH:]
 
     def _start(self, thing: Running, upstream: Entry | None) -> Entry:
         entry = Entry(thing, upstream)

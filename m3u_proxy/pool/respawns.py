@@ -56,7 +56,7 @@ class Respawns:
         if delay is None:
             self._history.note(Happening.FAILED, reason=error.reason, detail=error.detail)
             raise error
-        self._history.note(Happening.RESTART, reason=error.reason, detail=error.detail)
+        self._history.replaced(error.reason, error.detail)
         self._delay = delay
         return delay
 

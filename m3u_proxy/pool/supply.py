@@ -24,7 +24,8 @@ from m3u_proxy.pool.vod.vod import Vod
 from m3u_proxy.pool.workshop import Workshop
 from m3u_proxy.tasks import uncut
 from m3u_proxy.upstream.begun import Begun, begin
-from m3u_proxy.upstream.source import Head, Source
+from m3u_proxy.upstream.outcome import TINY
+from m3u_proxy.upstream.source import Source
 from m3u_proxy.upstream.text import decoded_start, is_encoded
 
 log = logging.getLogger(__name__)
@@ -146,7 +147,7 @@ class Supply:
                     self._opening = True
                     begun = await begin(source, _is_enough, patience=PATIENCE)
                     kind = self._judge(begun)
-                self.workshop.history.note(Happening.CONNECTED, detail=kind, index=attempts.failover.index)
+                self.workshop.history.note(Happening.CONNECTED, detail=kind, source=attempts.failover.index)
                 return source, begun, kind
             except BaseException as error:
                 await uncut(source.aclose())
@@ -168,14 +169,15 @@ class Supply:
             container=sniff(decoded_start(head, begun.prefix, PREFIX), is_whole=begun.is_whole),
             content_type=head.content_type,
             is_part=head.status == 206,
-            length=_length(head),
+            length=head.length,
             has_ranges=head.headers.get("Accept-Ranges", "").strip().lower() == "bytes",
             is_encoded=is_encoded(head),
         )
         try:
             return decide(self._guess, answer, strict=self._strict)
         except NotMedia as error:
-            raise UpstreamError("not_media", f"The source sent no media but {error}") from None
+            size = len(begun.prefix) if begun.is_whole or len(begun.prefix) > TINY else answer.length
+            raise UpstreamError("not_media", f"The source sent no media but {error}", size=size) from None
 
     async def _be_live(self, begun: Begun) -> None:
         self.workshop.attempts.adopt(begun)
@@ -291,8 +293,3 @@ class Supply:
 def _is_enough(prefix: bytes) -> bool:
     """Whether it can be told what this is; a live source is not kept waiting for more than that."""
     return len(prefix) >= PREFIX or sniff(prefix) is not None
-
-
-def _length(head: Head) -> int | None:
-    text = head.headers.get("Content-Length", "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None

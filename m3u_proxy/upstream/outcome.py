@@ -8,6 +8,8 @@ from m3u_proxy.errors import ProxyError, UpstreamError
 
 TINY = 4096
 """Bytes of a body that is no media but the words of a provider."""
+PACKET = 188
+"""Bytes; no live source that has given less has given any media."""
 _CROWDED = frozenset({429, 456, 458, 509})
 """What providers answer when an account has too many connections."""
 
@@ -48,6 +50,13 @@ def word_of(reason: str) -> str:
     return _WORDS.get(reason) or f"unknown_error_{name}_after_retries"
 
 
+def judged(error: UpstreamError, received: int) -> UpstreamError:
+    """``error`` at the end of a live source that had given so many bytes: a few words are no media."""
+    if error.reason == "eof" and 0 < received < PACKET:
+        return UpstreamError("not_media", "The source sent a few words and no media", size=received)
+    return error.again()
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How an attempt ended."""
@@ -59,13 +68,16 @@ class Outcome:
     retry_after: float | None = None
     """Seconds the provider asked for."""
     size: int | None = None
-    """Bytes of the whole body, where it ended and is known."""
+    """Bytes of the body, at least, where it is no media and that is known."""
 
     @classmethod
     def of(cls, error: ProxyError) -> Outcome:
         """From what a source raised; only a provider can ask for time."""
-        status = error.status if isinstance(error, UpstreamError) else None
-        return cls(error.reason, status, error.retry_after if status is not None else None)
+        if not isinstance(error, UpstreamError):
+            return cls(error.reason)
+        return cls(
+            error.reason, error.status, error.retry_after if error.status is not None else None, error.size
+        )
 
     @property
     def is_crowded(self) -> bool:

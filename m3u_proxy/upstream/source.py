@@ -68,6 +68,12 @@ class Head:
     address_class: AddressClass = AddressClass.PUBLIC
     """The ``origin`` of all that this content names: the least trusted address on the way to it."""
 
+    @property
+    def length(self) -> int | None:
+        """Bytes of the body, as announced."""
+        text = self.headers.get("Content-Length", "")
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None
+
 
 class RangeRefused(UpstreamError):
     """The byte range that was asked for lies outside the file (RFC 9110 §15.5.17)."""

@@ -184,7 +184,7 @@ async def show_timeline(request: web.Request) -> web.Response:
     audience = request.app[CONTEXT].audience
     stream = audience.catalog.find(request.match_info["id"]).stream
     rows = [moment_json(one) for one in audience.pool.history(stream)]
-    return web.json_response({"stream_id": stream.id, "timeline": rows})
+    return web.json_response({"stream_id": stream.id, "events": rows})
 
 
 async def list_profiles(request: web.Request) -> web.Response:

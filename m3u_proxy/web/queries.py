@@ -155,7 +155,7 @@ def _row(audience: Audience, record: Record) -> MatchingStream:
         "client_count": audience.viewers.count(stream.id),
         "metadata": dict(stream.metadata),
         "last_access": moment(audience.last_access(record)),
-        "is_active": True,
+        "is_active": audience.describe(record).is_active,
         "url": stream.origin.url,
         "stream_type": STREAM_TYPES[audience.pool.kind(stream)],
     }

@@ -228,7 +228,7 @@ def stream_json(snapshot: StreamSnapshot) -> dict[str, object]:
         "total_bytes_served": snapshot.bytes_served,
         "total_segments_served": snapshot.segments_served,
         "error_count": snapshot.errors,
-        "is_active": True,
+        "is_active": snapshot.is_active,
         "has_failover": bool(stream.failover_urls or stream.failover_resolver_url),
         "failover_urls": list(stream.failover_urls),
         "failover_resolver_url": stream.failover_resolver_url,
@@ -278,8 +278,8 @@ def moment_json(one: Moment) -> dict[str, object]:
     """One row of a timeline; nothing in it names a credential."""
     return {
         "at": moment(one.at),
-        "event": one.what,
+        "kind": one.what,
         "reason": one.reason,
+        "source": one.source,
         "detail": one.detail,
-        "failover_index": one.index,
     }

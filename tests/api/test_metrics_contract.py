@@ -105,6 +105,25 @@ async def test_a_strict_reader_reads_every_name(daemon: Daemon, origin: Origin) 
     }
 
 
+async def test_what_ffmpeg_writes_and_how_it_ends_is_nothing_of_a_provider(
+    daemon: Daemon, origin: Origin
+) -> None:
+    made = await daemon.post(
+        "/transcode",
+        url=origin.url("/live.ts?own"),
+        profile="-i {input_url} -c copy -f mpegts pipe:1",
+    )
+    errors = await daemon.metric("upstream_errors_total")
+    exits = await daemon.metric("ffmpeg_exits_total")
+    async with daemon.http.get(made["stream_endpoint"]) as response:
+        await response.content.readexactly(188)
+    await daemon.http.delete(f"/streams/{made['stream_id']}")
+    assert await daemon.metric("ffmpeg_exits_total") == exits + 1
+    assert await daemon.metric("upstream_errors_total") == errors
+    received = [line for line in (await scrape(daemon)).splitlines() if "upstream_bytes_total{" in line]
+    assert {line.split('"')[1] for line in received} == {"hls", "live", "vod"}
+
+
 async def test_the_classic_text_is_read_too(daemon: Daemon) -> None:
     families = list(parser.text_string_to_metric_families(await scrape(daemon, "text/plain")))
     names = {family.name for family in families}

@@ -110,8 +110,8 @@ async def test_a_lost_ffmpeg_is_told_in_the_timeline(daemon: Daemon, origin: Ori
         os.kill(pid, signal.SIGKILL)
 
     async def is_told() -> bool:
-        rows = (await daemon.get(f"/streams/{stream}/timeline"))["timeline"]
-        return any(row["event"] == "restart" and row["reason"] == "ffmpeg_signal" for row in rows)
+        rows = (await daemon.get(f"/streams/{stream}/timeline"))["events"]
+        return any(row["kind"] == "restart" and row["reason"] == "ffmpeg_signal" for row in rows)
 
     await eventually(is_told, within=8)
     async with daemon.http.get(f"/hls/{stream}/playlist.m3u8") as response:

@@ -255,6 +255,6 @@ async def test_when_everything_dies_viewers_are_kept_a_while_and_then_let_go(
             assert reply.retry_after
         assert len(origin.connections) <= asked + 2
         assert await daemon.metric("ffmpeg_processes") == 0
-        told = (await daemon.get(f"/streams/{stream}/timeline"))["timeline"]
-        assert [moment["event"] for moment in told].count("failed") == 1
+        told = (await daemon.get(f"/streams/{stream}/timeline"))["events"]
+        assert [moment["kind"] for moment in told].count("failed") == 1
         assert not list(daemon.segments.glob("*/*.ts"))

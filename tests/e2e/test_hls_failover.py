@@ -43,7 +43,7 @@ async def create(daemon: Daemon, *urls: str) -> str:
 
 
 async def timeline(daemon: Daemon, stream: str) -> list[dict[str, Any]]:
-    return list((await daemon.get(f"/streams/{stream}/timeline"))["timeline"])
+    return list((await daemon.get(f"/streams/{stream}/timeline"))["events"])
 
 
 @pytest.mark.needs("ffprobe")
@@ -67,8 +67,8 @@ async def test_a_hard_fault_is_seen_by_nobody(
     assert set(hls.counts(r"/(one|two)/.*\.ts").values()) == {1}
     assert hls.peak(r"/.*\.m3u8") == 1
     happened = await timeline(daemon, stream)
-    told = [moment["event"] for moment in happened]
-    assert (told.count("lost"), told.count("switch")) == (1, 1), happened
+    told = [moment["kind"] for moment in happened]
+    assert (told.count("lost"), told.count("failover")) == (1, 1), happened
     assert await daemon.metric("failovers_total") == 1
     broken = hls.asked(one.path())[-1].opened
     assert hls.asked(two.path())[0].opened - broken < 1.0
@@ -123,7 +123,7 @@ async def test_missing_segments_are_a_reason_to_leave(
     async with players(daemon, stream, 1) as (reader,):
         await reader.follow(reader.url, segments=3)
     assert all("404" in error for error in reader.errors)
-    assert ("switch", 1) in [(one["event"], one["failover_index"]) for one in await timeline(daemon, stream)]
+    assert ("failover", 1) in [(one["kind"], one["source"]) for one in await timeline(daemon, stream)]
     assert max(hls.counts(r"/one/.*\.ts").values()) <= 2
 
 

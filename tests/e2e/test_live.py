@@ -190,7 +190,7 @@ async def test_a_dead_stream_is_shown_as_failed(daemon: Daemon) -> None:
     async with daemon.http.get(f"/stream/{stream}") as response:
         assert response.status == 503
     shown = (await daemon.get(f"/streams/{stream}"))["stream"]
-    assert shown["state"] == "failed"
+    assert (shown["state"], shown["is_active"]) == ("failed", False)
     assert shown["reason"]
     await until(lambda: any("WARNING" in line and stream in line for line in daemon.log), 5.0)
 

@@ -44,7 +44,7 @@ async def test_a_slow_source_is_left_within_its_budget(tmp_path: Path, origin: O
             assert not viewers[0].ended
             assert (await row(daemon, stream))["current_failover_index"] == 1
         viewers[0].check(tmp_path, seams=1)
-        told = [one["reason"] for one in await timeline(daemon, stream) if one["event"] == "switch"]
+        told = [one["reason"] for one in await timeline(daemon, stream) if one["kind"] == "failover"]
         assert told == ["low_bitrate"]
         assert (await labelled(daemon, "failovers_total"))["low_bitrate"] == 1
 

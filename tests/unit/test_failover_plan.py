@@ -8,7 +8,7 @@ import pytest
 
 from m3u_proxy.errors import Unavailable, UpstreamError
 from m3u_proxy.upstream.failover import AskResolver, Failover, FailoverLimits, GiveUp, Try
-from m3u_proxy.upstream.outcome import Outcome, word_of
+from m3u_proxy.upstream.outcome import Outcome, judged, word_of
 from m3u_proxy.upstream.pacing import Pacer
 
 P, A, B, C = (f"http://{name}.example/live/u/p/1.ts" for name in ("primary", "a", "b", "c"))
@@ -467,10 +467,24 @@ def test_the_list_goes_on_where_it_was_left_for_the_resolver() -> None:
 # -- outcomes -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("reason", "received", "judgement"),
+    [("eof", 187, "not_media"), ("eof", 188, "eof"), ("eof", 0, "eof"), ("reset", 20, "reset")],
+)
+def test_a_few_words_are_no_media_that_has_ended(reason: str, received: int, judgement: str) -> None:
+    error = judged(UpstreamError(reason, "over"), received)
+    assert (error.reason, error.size) == (judgement, received if judgement == "not_media" else None)
+
+
 def test_only_a_provider_asks_for_time() -> None:
     error = UpstreamError("http_429", "too many", status=429, retry_after=7.0)
     assert Outcome.of(error) == Outcome("http_429", 429, 7.0)
     assert Outcome.of(Unavailable("full", reason="account_limit")) == Outcome("account_limit")
+
+
+@pytest.mark.parametrize(("size", "is_crowded"), [(2048, True), (None, True), (100_000, False)])
+def test_a_small_text_may_be_the_word_of_a_full_account(size: int | None, is_crowded: bool) -> None:
+    assert Outcome.of(UpstreamError("not_media", "a text", size=size)).is_crowded is is_crowded
 
 
 @pytest.mark.parametrize(

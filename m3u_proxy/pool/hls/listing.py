@@ -264,7 +264,8 @@ class Listing:
             playlist = read() if len(text) <= AT_ONCE else await asyncio.to_thread(read)
         except NotAPlaylist as error:
             reason = "too_large" if error.reason == "too_large" else "not_media"
-            raise UpstreamError(reason, f"The source sent no playlist: {error}") from None
+            detail = f"The source sent no playlist: {error}"
+            raise UpstreamError(reason, detail, size=len(text)) from None
         found = Found(base, head.address_class, playlist.variables)
         page = Page(playlist, await self._owner.index(playlist, found))
         self._text, self._base = text, base.target

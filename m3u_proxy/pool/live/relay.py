@@ -27,6 +27,7 @@ from m3u_proxy.pool.live.tap import Tap
 from m3u_proxy.pool.rate import Floor, Rate
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.tasks import uncut
+from m3u_proxy.upstream.outcome import judged
 from m3u_proxy.upstream.source import Source
 
 log = logging.getLogger(__name__)
@@ -190,10 +191,10 @@ class Relay(Running):
         """One connection from open to its end; raises when there will be no other."""
         try:
             async with self._succession.reading():
-                await source.open()
+                head = await source.open()
                 self.connected = True
                 self.connections += 1
-                await self._read(source)
+                await self._read(source, head.length)
         except Switched:
             self._pause(SWITCHED)
         except Unavailable as error:  # the account has no connection to spare
@@ -238,18 +239,24 @@ class Relay(Running):
             self._filler.cancel()
             self._filler = None
 
-    async def _read(self, source: Source) -> None:
+    async def _read(self, source: Source, announced: int | None) -> None:
         self._intake.connect(monotonic(), self._succession.url)
+        before = self.bytes_in
         while True:
-            piece = await source.read()
+            try:
+                piece = await source.read()
+            except UpstreamError as error:
+                raise judged(error, self.bytes_in - before) from None
             self.bytes_in += len(piece)
-            self._tally.bytes_in[self.kind] += len(piece)
+            if not self.kind.is_transcoded:  # what FFmpeg writes comes from no provider
+                self._tally.bytes_in[self.kind] += len(piece)
             now = monotonic()
             try:
                 batch = self._intake.feed(piece, now)
             except NotMedia as error:
+                size = max(announced or 0, self.bytes_in - before)
                 detail = f"The source sent no {self._intake.name}: {error}"
-                raise UpstreamError("not_media", detail) from error
+                raise UpstreamError("not_media", detail, size=size) from error
             self._take(batch, now)
 
     def _take(self, batch: Batch, now: float) -> None:

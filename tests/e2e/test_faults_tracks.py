@@ -114,8 +114,8 @@ async def test_what_cannot_be_decoded_is_left_within_five_seconds(
             assert response.status == 200, await response.text()
             await response.content.readexactly(188 * 100)
         assert await labelled(daemon, "failovers_total") == {"not_media": 1}
-        told = (await daemon.get(f"/streams/{stream}/timeline"))["timeline"]
-        assert "not_media" in [moment["reason"] for moment in told if moment["event"] == "lost"]
+        told = (await daemon.get(f"/streams/{stream}/timeline"))["events"]
+        assert "not_media" in [moment["reason"] for moment in told if moment["kind"] == "lost"]
 
 
 async def test_sound_alone_plays_as_hls(daemon: Daemon, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ async def test_a_slow_source_without_a_spare_plays_on(tmp_path: Path, origin: Or
             await grown(viewers, 3 * SECOND)
             assert not viewers[0].ended
         rows = await timeline(daemon, stream)
-        assert [one["reason"] for one in rows if one["event"] == "warning"] == ["low_bitrate"]
+        assert [one["reason"] for one in rows if one["kind"] == "warning"] == ["low_bitrate"]
         assert len(origin.path("/one.ts").connections) == 1
 
 

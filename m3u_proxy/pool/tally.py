@@ -11,7 +11,7 @@ class Tally:
     """One for the whole pool; it outlives every running thing."""
 
     bytes_in: Counter[str] = field(default_factory=Counter)
-    """Received from sources, by kind."""
+    """Received from sources, by kind; of a transcoded one, what FFmpeg gave."""
     bytes_out: Counter[str] = field(default_factory=Counter)
     """Handed to viewers that have left, by kind."""
     skips: int = 0

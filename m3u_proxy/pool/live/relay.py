@@ -248,8 +248,7 @@ class Relay(Running):
             except UpstreamError as error:
                 raise judged(error, self.bytes_in - before) from None
             self.bytes_in += len(piece)
-            if not self.kind.is_transcoded:  # what FFmpeg writes comes from no provider
-                self._tally.bytes_in[self.kind] += len(piece)
+            self._tally.bytes_in[self.kind] += len(piece)
             now = monotonic()
             try:
                 batch = self._intake.feed(piece, now)

@@ -140,8 +140,8 @@ async def test_a_body_ends_when_its_ffmpeg_dies_and_the_next_viewer_gets_another
     body, _ = cut(container, await second.leave())
     assert decode(body, container) == ""
     stream = path.rpartition("/")[2]
-    rows = (await daemon.get(f"/streams/{stream}/timeline"))["timeline"]
-    assert [row["reason"] for row in rows if row["event"] == "restart"] == ["ffmpeg_signal"]
+    rows = (await daemon.get(f"/streams/{stream}/timeline"))["events"]
+    assert [row["reason"] for row in rows if row["kind"] == "restart"] == ["ffmpeg_signal"]
     assert len(origin.path("/live.ts").connections) == 1
 
 

@@ -200,7 +200,7 @@ async def test_silence_is_heard_in_segments(
         hls.play(name, speed=2)
     async with players(daemon, stream, 3) as readers:
         await asyncio.gather(*(each.follow(each.url, segments=12) for each in readers))
-        told = [each for each in await timeline(daemon, stream) if each["event"] == "switch"]
+        told = [each for each in await timeline(daemon, stream) if each["kind"] == "failover"]
         assert told
         assert {each["reason"] for each in told} == {"silence_detected"}
         assert len(told) <= 2, told

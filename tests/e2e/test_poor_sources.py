@@ -111,7 +111,7 @@ async def test_a_source_that_falls_silent_is_left(
             assert (await labelled(daemon, "ffmpeg_processes"))["silence"] == 1
         for viewer in viewers:
             viewer.check(tmp_path, seams=1)
-    told = [one["reason"] for one in await timeline(daemon, stream) if one["event"] == "switch"]
+    told = [one["reason"] for one in await timeline(daemon, stream) if one["kind"] == "failover"]
     assert told == ["silence_detected"]
 
     async def nobody_listens() -> bool:
@@ -130,7 +130,7 @@ async def test_a_quiet_source_is_kept(daemon: Daemon, origin: Origin, sounds: di
         async with watching(daemon, stream) as viewers:
             await grown(viewers, 8 * SECOND)
         assert not origin.path("/spare.ts").connections
-        assert {one["event"] for one in await timeline(daemon, stream)} <= {"attempt", "connected", "end"}
+        assert {one["kind"] for one in await timeline(daemon, stream)} <= {"start", "connected", "stop"}
 
 
 async def test_silence_without_a_spare_is_told_and_played(daemon: Daemon, sounds: dict[str, bytes]) -> None:
@@ -140,7 +140,7 @@ async def test_silence_without_a_spare_is_told_and_played(daemon: Daemon, sounds
         async with watching(daemon, stream) as viewers:
 
             async def is_told() -> bool:
-                return any(one["event"] == "warning" for one in await timeline(daemon, stream))
+                return any(one["kind"] == "warning" for one in await timeline(daemon, stream))
 
             await eventually(is_told, within=15)
             await grown(viewers, SECOND)

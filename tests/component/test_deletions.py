@@ -31,6 +31,7 @@ async def test_several_end_in_one_step_and_each_is_told_once(monkeypatch: pytest
             "metadata": {"playlist_uuid": "p"},
             "reason": "metadata_filter_deletion",
             "bytes_served": 0,
+            "was_transcoded": False,
             **told,
         }
     assert house.told(records[0].stream.id)[-2:] == ["client_disconnected", "stream_stopped"]

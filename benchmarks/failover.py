@@ -35,7 +35,7 @@ def failover(origin: Origin, _: Path) -> Iterator[Figure | Skipped]:
             )
             for number in range(FAULTS)
         ]
-        gaps = list(pool.map(lambda path: _longest_gap(daemon.port, path), paths))
+        gaps = list(pool.map(lambda path: longest_gap(daemon.port, path), paths))
         backups = [origin.watch(f"user-{number}/pass/backup").connections for number in range(FAULTS)]
         switches = daemon.metric("failovers_total")
     name = f"failover, {FAULTS} hard faults"
@@ -46,7 +46,7 @@ def failover(origin: Origin, _: Path) -> Iterator[Figure | Skipped]:
     yield Figure(name, "switches", switches, "", FAULTS)
 
 
-def _longest_gap(port: int, path: str) -> float:
+def longest_gap(port: int, path: str) -> float:
     """Watch a stream and return its longest pause; infinite if it ended. Null packets are no media."""
     longest = 0.0
     with closing(socket.create_connection(("127.0.0.1", port), timeout=WATCH)) as player:

@@ -4,6 +4,7 @@
 
 * ``GET /live/NAME.ts`` is endless; ``?at=SECONDS`` says where in the clip a connection begins, and
   ``&for=SECONDS`` when it breaks off, which it does once: later connections are closed at once;
+  ``&quiet=SECONDS`` when it says nothing more, open as it is;
 * ``GET /stats`` is JSON, name -> ``Watch``.
 """
 
@@ -60,25 +61,31 @@ class _Server:
                 writer.write(json.dumps(stats).encode())
             else:
                 query = parse_qs(url.query)
-                at, until = (
-                    float(query.get(name, [usual])[0]) for name, usual in (("at", "0"), ("for", "inf"))
+                at, until, quiet = (
+                    float(query.get(name, [usual])[0])
+                    for name, usual in (("at", "0"), ("for", "inf"), ("quiet", "inf"))
                 )
                 watch = self._watches[url.path]
                 watch.connections += 1
                 if until == inf or watch.connections == 1:
-                    await self._live(watch, writer, at, until)
+                    await self._live(watch, writer, at, until, quiet)
         except (OSError, asyncio.IncompleteReadError):
             pass  # the daemon hung up
         finally:
             writer.close()
 
-    async def _live(self, watch: Watch, writer: asyncio.StreamWriter, at: float, until: float) -> None:
+    async def _live(
+        self, watch: Watch, writer: asyncio.StreamWriter, at: float, until: float, quiet: float
+    ) -> None:
         watch.now += 1
         watch.peak = max(watch.peak, watch.now)
         watch.keyframe_at = 0.0
         try:
             _head(writer, "video/mp2t")
-            await self._pace(watch, writer, at, until)
+            await self._pace(watch, writer, at, min(until, quiet))
+            if quiet < until:
+                await writer.wait_closed()
+            writer.transport.abort()
         finally:
             watch.now -= 1
 
@@ -99,7 +106,6 @@ class _Server:
                 watch.keyframe_at = monotonic()
             await writer.drain()
             await asyncio.sleep(TICK)
-        writer.transport.abort()
 
 
 def _head(writer: asyncio.StreamWriter, kind: str) -> None:
@@ -141,10 +147,10 @@ class Origin(Provider):
     def __init__(self, clip: Path) -> None:
         super().__init__("benchmarks.origin", clip)
 
-    def url(self, name: str, at: float = SETTLED, until: float = inf) -> str:
-        """Address of a channel; ``at`` is where in the clip, in seconds, a connection begins, and ``until``
-        after how many seconds the only one breaks off."""
-        return f"{self._base}/live/{name}.ts?at={at:.2f}&for={until:.2f}"
+    def url(self, name: str, at: float = SETTLED, until: float = inf, quiet: float = inf) -> str:
+        """Address of a channel; ``at`` is where in the clip, in seconds, a connection begins, ``until`` after
+        how many seconds the only one breaks off, ``quiet`` after how many it says nothing more."""
+        return f"{self._base}/live/{name}.ts?at={at:.2f}&for={until:.2f}&quiet={quiet:.2f}"
 
     def watch(self, name: str) -> Watch:
         """What was asked of this name so far."""

@@ -14,6 +14,7 @@ from benchmarks.clip import GOP, Missing
 from benchmarks.cpu import Meter
 from benchmarks.daemon import Daemon
 from benchmarks.failover import failover
+from benchmarks.faults import faults
 from benchmarks.nginx import files, paced
 from benchmarks.origin import SETTLED, Origin
 from benchmarks.pass_through import mid_download, pass_through
@@ -193,6 +194,7 @@ ALL: dict[str, Scenario] = {
     "mid-download": mid_download,
     "rewrite": rewrite,
     "failover": failover,
+    "faults": faults,
     "api": api,
     "storm": storm,
     "cold-start": cold_start,

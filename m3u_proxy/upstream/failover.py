@@ -11,6 +11,8 @@ from m3u_proxy.upstream.pacing import Pacer
 
 MOST_ANSWERS = 20
 """Answers of a resolver that are followed in one failure where ``MAX_FAILOVER_ATTEMPTS`` sets no limit."""
+TRICKLE = 20.0
+"""Seconds of bytes that count for nothing where they were too few: so long it takes to be sure of that."""
 PROMPT = 2.0
 """Seconds. Whoever joins is not kept waiting any longer, and a spare that asks for more is no spare now."""
 RETRY_FACTOR = 1.5
@@ -167,6 +169,8 @@ class Failover:
         """The attempt at ``url`` has ended, or what it gives is no good."""
         gave_bytes = self._first_byte is not None
         run = self._last_byte - self._first_byte if self._first_byte is not None else 0.0
+        if outcome.reason == "low_bitrate":
+            run -= TRICKLE
         failure = self._failure
         if failure is None or run >= self._limits.settled:
             began = now if self._had_bytes or self._began is None else self._began

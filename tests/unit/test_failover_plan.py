@@ -271,6 +271,29 @@ def test_retries_may_come_slower_but_never_faster_than_paced() -> None:
     assert [one.delay for one in tries] == [1, 2, 4]
 
 
+def test_a_source_that_trickles_after_each_reconnect_is_left_when_its_retries_are_used() -> None:
+    plan = playing(A, limits=FailoverLimits(retries=2, retry_delay=1.0))
+    now, found = 100.0, []
+    for _ in range(3):
+        step = plan.failed(Outcome("low_bitrate"), now)
+        assert isinstance(step, Try)
+        found.append(step.url)
+        plan.alive(now + step.delay)
+        plan.alive(now + step.delay + 16.0)  # what it takes to notice
+        now += step.delay + 16.0
+    assert found == [P, P, A]
+
+
+def test_a_trickle_after_hours_is_a_new_failure() -> None:
+    plan = playing(A, limits=FailoverLimits(retries=1, retry_delay=1.0))
+    plan.failed(RESET, 100.0)
+    plan.alive(101.0)
+    plan.alive(7300.0)
+    step = plan.failed(Outcome("low_bitrate"), 7300.0)
+    assert isinstance(step, Try)
+    assert step.url == P
+
+
 def test_no_retries_means_none() -> None:
     assert playing(limits=FailoverLimits(retries=0)).failed(RESET, 100.0) == GiveUp("reset")
 

@@ -95,9 +95,9 @@ class UpstreamError(ProxyError):
     """One attempt to read a source has failed.
 
     ``reason`` is one of: refused, addr_in_use, dns, tls, connect_timeout, first_byte_timeout, stall, reset,
-    eof, short, protocol, redirects, blocked, not_media, too_large, low_bitrate, silence, http_404, http_416,
-    http_4xx, http_429, http_5xx; of an FFmpeg that is read like a source also those of its run, and
-    ``completed``.
+    eof, short, protocol, redirects, blocked, not_media, too_large, low_bitrate, silence, circuit_breaker,
+    http_404, http_416, http_4xx, http_429, http_5xx; of an FFmpeg that is read like a source also those of
+    its run, and ``completed``.
     ``status`` is the provider's HTTP status where one was received, ``size`` the least number of bytes of
     its body where that is no media.
     """

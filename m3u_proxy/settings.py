@@ -140,10 +140,10 @@ class LiveChecks(BaseModel):
     """Checks of live sources"""
 
     strict_live_ts: Flag = env(False, "Strict handling of live MPEG-TS for every stream")
-    strict_live_ts_prebuffer_size: Bytes = env(262_144, "Bytes to have before a joiner is served")
+    strict_live_ts_prebuffer_size: Bytes = env(262_144, "Strict: bytes to have before a joiner is served")
     strict_live_ts_prebuffer_timeout: Seconds = env(10, "Longest wait for those bytes")
-    strict_live_ts_circuit_breaker_timeout: Seconds = env(2, "Silence that marks a source bad")
-    strict_live_ts_circuit_breaker_cooldown: Seconds = env(60, "How long a source stays marked bad")
+    strict_live_ts_circuit_breaker_timeout: Seconds = env(2, "Strict: silence that marks a source bad")
+    strict_live_ts_circuit_breaker_cooldown: Seconds = env(60, "How long, if there is another source")
     strict_live_ts_overlap_trim: Flag = env(True, "Cut off what any live source repeats after a reconnect")
     strict_live_ts_overlap_signature_size: Bytes = env(16_384, "Bytes sent last to look for in the new ones")
     strict_live_ts_overlap_max_search_size: Bytes = env(8 * 2**20, "New bytes to look through at most")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
+from math import inf
 from random import random
 from secrets import token_bytes
 
@@ -23,6 +25,7 @@ from m3u_proxy.pool.catalog import Catalog
 from m3u_proxy.pool.checkup import Checkup
 from m3u_proxy.pool.live.outlet import PeerWatch
 from m3u_proxy.pool.live.overlap import OverlapLimits
+from m3u_proxy.pool.live.prebuffer import PrebufferLimits
 from m3u_proxy.pool.live.relay import RelayLimits
 from m3u_proxy.pool.loopback import Grants
 from m3u_proxy.pool.memory import Memory
@@ -63,15 +66,18 @@ def audience(
 ) -> Audience:
     """Streams, viewers and the pool that serves them."""
     accounts = Accounts(settings.account_limits)
+    relay_limits = RelayLimits(
+        ring=settings.relay_buffer_size,
+        queue=min(QUEUE, settings.change_buffer_chunks * QUEUE_UNIT),
+        filler=settings.filler,
+    )
+    live_limits = _live_limits(settings, relay_limits)
     parts = Parts(
         open_source=Opener(settings, judge, accounts),
         accounts=accounts,
-        relay_limits=RelayLimits(
-            ring=settings.relay_buffer_size,
-            queue=min(QUEUE, settings.change_buffer_chunks * QUEUE_UNIT),
-            filler=settings.filler,
-        ),
-        overlap=_overlap(settings),
+        relay_limits=relay_limits,
+        live_limits=live_limits,
+        strict_limits=replace(live_limits, prebuffer=_prebuffer(settings)),
         vod_limits=VodLimits(resume=settings.stream_total_timeout),
         budget=budget,
         tally=Tally(),
@@ -84,6 +90,7 @@ def audience(
             retry_delay=settings.stream_retry_delay,
             exponential=settings.stream_retry_exponential_backoff,
             budget=settings.stream_total_timeout,
+            cooldown=settings.strict_live_ts_circuit_breaker_cooldown,
         ),
         pacer=Pacer(random),
         request_headers=request_headers,
@@ -134,14 +141,29 @@ async def hardware(settings: Settings, binaries: Binaries) -> hw.Hardware:
     return found
 
 
-def _overlap(settings: Settings) -> OverlapLimits | None:
+def _live_limits(settings: Settings, limits: RelayLimits) -> RelayLimits:
     if not settings.strict_live_ts_overlap_trim:
-        return None
-    return OverlapLimits(
+        return limits
+    overlap = OverlapLimits(
         signature=settings.strict_live_ts_overlap_signature_size,
         search=settings.strict_live_ts_overlap_max_search_size,
         wait=settings.strict_live_ts_overlap_max_wait,
     )
+    return replace(limits, overlap=overlap)
+
+
+def _prebuffer(settings: Settings) -> PrebufferLimits:
+    """Not more than half of the ring, which would never hold it."""
+    size = min(settings.strict_live_ts_prebuffer_size, settings.relay_buffer_size // 2)
+    return PrebufferLimits(size, settings.strict_live_ts_prebuffer_timeout)
+
+
+def _strict(settings: Settings, live: Limits) -> Limits:
+    """A circuit breaker is of use only where it notices silence before everyone does."""
+    silence = settings.strict_live_ts_circuit_breaker_timeout
+    if not 0 < silence < (live.stall or inf):
+        return live
+    return replace(live, stall=silence, silence="circuit_breaker")
 
 
 def facts(settings: Settings, binaries: Binaries) -> Facts:
@@ -214,6 +236,7 @@ class Opener:
         self._tls_verify = settings.upstream_tls_verify
         connect, first = settings.default_connection_timeout, settings.default_read_timeout
         self._live = Limits(connect=connect, first_byte=first, stall=settings.live_chunk_timeout_seconds)
+        self._strict = _strict(settings, self._live)
         self._file = Limits(
             connect=connect,
             first_byte=settings.vod_probe_timeout,
@@ -224,12 +247,17 @@ class Opener:
         slot = self._accounts.slot(ask.payer or ask.url, lasting=ask.is_lasting)
         return LeasedSource(self._attempt(ask), slot)
 
+    def _limits(self, ask: Ask) -> Limits:
+        if ask.is_file:
+            return self._file
+        return self._strict if ask.is_strict else self._live
+
     def _attempt(self, ask: Ask) -> HttpSource:
         return HttpSource(
             ask.url,
             ask.headers,
             judge=self._judge,
-            limits=self._file if ask.is_file else self._live,
+            limits=self._limits(ask),
             tls_verify=self._tls_verify,
             origin=ask.named_by,
         )

@@ -92,6 +92,14 @@ class Attempts:
         """When the attempt decided upon may be made."""
         self._changed = asyncio.Event()
         self._scope: asyncio.Timeout | None = None
+        if self._decision.index and failover.is_refused(monotonic()):
+            self._tally.failovers["circuit_open"] += 1
+            self._history.note(
+                Happening.SWITCH,
+                reason=word_of("circuit_open"),
+                detail=self._decision.url,
+                source=self._decision.index,
+            )
 
     @property
     def url(self) -> str:
@@ -127,9 +135,10 @@ class Attempts:
             if isinstance(decision, AskResolver):
                 await self._resolve(decision)
             elif self._is_too_soon():
+                is_refused = self.failover.is_refused(monotonic())
                 raise Unavailable(
                     "The source failed a short while ago and is not to be asked yet",
-                    reason="paced",
+                    reason="circuit_open" if is_refused else "paced",
                     retry_after=self.wait(monotonic()),
                 )
             elif await self._due(decision):

@@ -30,7 +30,7 @@ LONGEST_REFUSAL = 30.0
 """Seconds for which a failed thing is answered from memory; doubled with every failure in a row."""
 HEALTHY = 30.0
 """Seconds of life after which a failure counts as the first."""
-PASSING = frozenset({"disk", "disk_full", "account_limit", "paced"})
+PASSING = frozenset({"disk", "disk_full", "account_limit", "paced", "circuit_open"})
 """Reasons that are not the stream's own: the time in which it is refused does not grow."""
 DOUBLINGS = 5
 """After so many the longest is reached."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from m3u_proxy.ffmpeg.input import SWITCHED
 from m3u_proxy.model import Kind, Stream, StreamKey, guess_kind
@@ -12,7 +12,6 @@ from m3u_proxy.pool.attempts import Attempts, Succession, Switch
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.hls.passthrough import Passthrough
 from m3u_proxy.pool.live.body import BodyIntake
-from m3u_proxy.pool.live.overlap import OverlapLimits
 from m3u_proxy.pool.live.relay import Relay, RelayLimits
 from m3u_proxy.pool.loopback import Grants
 from m3u_proxy.pool.memory import Memory
@@ -37,8 +36,10 @@ class Parts:
     open_source: Callable[[Ask], Source]
     accounts: Accounts
     relay_limits: RelayLimits
-    overlap: OverlapLimits | None
-    """How far what a live source repeats after a reconnect is looked for."""
+    """Of what FFmpeg writes."""
+    live_limits: RelayLimits
+    strict_limits: RelayLimits
+    """Of live streams with ``strict_live_ts``."""
     vod_limits: VodLimits
     budget: Budget
     tally: Tally
@@ -117,7 +118,13 @@ class Workshop:
         if url != stream.origin.url:
             headers = self.parts.request_headers(url, stream.user_agent, stream.headers)
         is_lasting = self.guess is not Kind.HLS
-        return Ask(url, headers, self._named.get(url, "operator"), is_lasting=is_lasting)
+        return Ask(
+            url,
+            headers,
+            self._named.get(url, "operator"),
+            is_lasting=is_lasting,
+            is_strict=is_lasting and stream.strict_live_ts,
+        )
 
     @property
     def guess(self) -> Kind:
@@ -146,7 +153,7 @@ class Workshop:
         """For a live stream."""
         self._remember(Kind.LIVE)
         parts = self.parts
-        limits = replace(parts.relay_limits, overlap=parts.overlap)
+        limits = parts.strict_limits if self._stream.strict_live_ts else parts.live_limits
         return parts.make_relay(self._key, Kind.LIVE, self.attempts, limits=limits)
 
     def inspection(self, source: Relay | Passthrough, subject: Subject) -> Inspection:

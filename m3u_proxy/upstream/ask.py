@@ -24,6 +24,8 @@ class Ask:
     """A file is read at a viewer's own pace, and its silence judged by that."""
     is_lasting: bool = False
     """A live stream or a file holds its connection; playlists and segments end by themselves."""
+    is_strict: bool = False
+    """Its silence is told soon, and marks it as bad."""
     payer: str = ""
     """URL of the account that pays for the connection; empty: its own."""
 
@@ -38,12 +40,14 @@ class Ask:
         if part is not None:
             headers = _over(headers, {"Range": f"bytes={part[0]}-{part[1]}"})
         payer = self.payer or self.url if is_akin else url
-        return replace(self, url=url, headers=headers, named_by=named_by, is_lasting=False, payer=payer)
+        kept = replace(self, is_lasting=False, is_strict=False)
+        return replace(kept, url=url, headers=headers, named_by=named_by, payer=payer)
 
     def moved(self, url: str, named_by: AddressClass) -> Ask:
         """For the same body where redirects led: the account pays that would have paid for it here."""
         asked = self.child(url, named_by)
-        return replace(asked, is_lasting=self.is_lasting, payer=self.payer or self.url)
+        payer = self.payer or self.url
+        return replace(asked, is_lasting=self.is_lasting, is_strict=self.is_strict, payer=payer)
 
     def with_headers(self, extra: Mapping[str, str]) -> Ask:
         """For another part of the same file."""

@@ -36,6 +36,8 @@ class FailoverLimits:
     """Of bytes, after which nothing is held against a URL any more."""
     settled: float = 10.0
     """Of bytes, after which a failure is a new one."""
+    cooldown: float = 60.0
+    """For which a source is marked bad that a circuit breaker has left."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,10 @@ class Failover:
     def has_others(self) -> bool:
         """Whether there is, or may be, another source."""
         return self._has_resolver or bool(self._others())
+
+    def is_refused(self, now: float) -> bool:
+        """Whether the primary is not asked because it is marked bad for its silence."""
+        return self._pacer.is_marked(next(iter(self._urls)), now)
 
     def renew(self, urls: Sequence[str], *, has_resolver: bool) -> None:
         """Other sources from the next attempt on."""
@@ -225,6 +231,12 @@ class Failover:
             self._pacer.denied(self.url, now, "crowded")
         if outcome.retry_after is not None:
             self._pacer.denied(self.url, now, "retry_after", outcome.retry_after)
+        if outcome.reason == "circuit_breaker" and self._has_another(now):
+            self._pacer.denied(self.url, now, "circuit_breaker", self._limits.cooldown)
+
+    def _has_another(self, now: float) -> bool:
+        """Whether a source is left to ask instead: the last one is never marked, or viewers would lose it."""
+        return self._has_resolver or any(not self._pacer.is_blocked(url, now) for url in self._others())
 
     def _repeat(self, failure: _Failure, now: float) -> Try | None:
         """The same URL again, if that is wanted before any other."""

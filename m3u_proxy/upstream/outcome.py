@@ -16,6 +16,8 @@ _CROWDED = frozenset({429, 456, 458, 509})
 _WORDS = {
     "manual": "manual",
     "stall": "chunk_timeout_after_retries",
+    "circuit_breaker": "circuit_breaker_timeout",
+    "circuit_open": "circuit_breaker_bad_upstream",
     "eof": "live_stream_silent_close",
     "short": "live_stream_silent_close",
     "low_bitrate": "low_bitrate",

@@ -43,7 +43,7 @@ MOST_URLS = 4096
 DIGEST = 16
 """Bytes. What is remembered of a URL or an account, so that no credential lies in memory or in a file."""
 
-Denial = Literal["denied", "crowded", "retry_after"]
+Denial = Literal["denied", "crowded", "retry_after", "circuit_breaker"]
 
 _CLOSE = 1e-6
 """Seconds. Sums of times are not exact."""
@@ -112,6 +112,8 @@ class _Record:
     """When the wait after the last failure is over."""
     blocked: float = -inf
     """Until when the provider does not want to be asked."""
+    marked: float = -inf
+    """Until when it is marked bad for its silence."""
     crowded: list[float] = field(default_factory=list)
     touched: float = -inf
 
@@ -151,6 +153,11 @@ class Pacer:
         record = self._record(url, now)
         return record is not None and record.blocked > now
 
+    def is_marked(self, url: str, now: float) -> bool:
+        """Whether ``url`` is blocked because of its silence."""
+        record = self._record(url, now)
+        return record is not None and record.marked > now
+
     def note(self, url: str, at: float) -> None:
         """An attempt after a failure starts at ``at``, now or later."""
         self._note(_digest(account_of(url)), _digest(url), at)
@@ -171,12 +178,18 @@ class Pacer:
         record.failures = min(record.failures + 1, DOUBLINGS)
 
     def denied(self, url: str, now: float, kind: Denial, seconds: float = 0.0) -> None:
-        """The provider does not want to be asked for ``url``; ``seconds`` are those of a Retry-After."""
+        """The provider does not want to be asked for ``url``; ``seconds`` are those of a Retry-After.
+
+        Or, as ``circuit_breaker``, nobody wants to ask it for so many ``seconds``.
+        """
         record = self._touch(_digest(url), now)
         if kind == "denied":
             wait = DENIED
         elif kind == "retry_after":
             wait = min(max(seconds, 0.0), RETRY_AFTER_CAP)
+        elif kind == "circuit_breaker":
+            wait = seconds
+            record.marked = now + wait
         else:
             record.crowded = [time for time in record.crowded if time > now - WINDOW] + [now]
             wait = LIMITED if len(record.crowded) >= CROWDED_TIMES else 0.0

@@ -51,6 +51,8 @@ class Limits:
     """From the first request sent, through all redirects, to the first byte of the body."""
     stall: float = 10.0
     """Without a byte while somebody waits for one."""
+    silence: str = "stall"
+    """The reason word for that: ``stall`` or ``circuit_breaker``."""
     redirects: int = 5
 
 
@@ -197,7 +199,8 @@ class HttpSource:
         return response
 
     async def read(self) -> bytes:
-        """See `Source.read`. Reasons: eof, short, reset, stall, first_byte_timeout, protocol."""
+        """See `Source.read`. Reasons: eof, short, reset, stall, circuit_breaker, first_byte_timeout,
+        protocol."""
         assert self._body is not None
         assert self._wire is not None
         now = asyncio.get_running_loop().time()
@@ -241,7 +244,7 @@ class HttpSource:
 
     def _overdue(self) -> UpstreamError:
         if self._begun:
-            return UpstreamError("stall", f"No byte for {self._limits.stall:g} s")
+            return UpstreamError(self._limits.silence, f"No byte for {self._limits.stall:g} s")
         return UpstreamError("first_byte_timeout", f"No first byte within {self._limits.first_byte:g} s")
 
     async def aclose(self) -> None:

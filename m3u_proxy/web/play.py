@@ -23,6 +23,8 @@ from m3u_proxy.web.middleware import NO_STORE, finish
 
 LINGER = 5.0
 """Seconds a connection may take to empty after its stream has ended."""
+IN_TIME = 0.9
+"""Part of a joiner's wait that may go into having bytes in stock."""
 _SILENT = "The source sends nothing"
 
 
@@ -59,7 +61,8 @@ async def stream(request: web.Request) -> web.StreamResponse:
     reason = "client_left"
     try:
         warm = thing.is_warm
-        source = await joined(_begun(thing), context.config.join_wait, _SILENT)
+        patience = context.config.join_wait
+        source = await joined(_begun(thing, patience), patience, _SILENT)
         if isinstance(source, Relay):
             return await _send_live(context, request, source, viewer, warm=warm, began=began)
         if isinstance(source, Vod):
@@ -74,11 +77,12 @@ async def stream(request: web.Request) -> web.StreamResponse:
         context.audience.leave(viewer, viewer.ended or reason)
 
 
-async def _begun(thing: Supply | Relay) -> Inner:
-    """What the source is, once it has something to give."""
+async def _begun(thing: Supply | Relay, patience: float) -> Inner:
+    """What the source is, once it has something to give: by then with what is to be in stock, if it can."""
+    deadline = asyncio.get_running_loop().time() + patience * IN_TIME
     source = await thing.settled() if isinstance(thing, Supply) else thing
     if isinstance(source, Relay):
-        await source.begun()
+        await source.begun(deadline)
     return source
 
 

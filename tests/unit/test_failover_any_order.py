@@ -23,12 +23,16 @@ HOSTS = [f"http://{name}.example/live/u/p/1.ts" for name in "abcdef"]
 
 outcomes = st.builds(
     Outcome,
-    st.sampled_from(["refused", "reset", "eof", "stall", "not_media", "http_5xx", "blocked", "whatever"]),
+    st.sampled_from(
+        ["refused", "reset", "eof", "stall", "circuit_breaker", "not_media", "blocked", "whatever"]
+    ),
     st.none() | st.sampled_from([200, 401, 403, 404, 416, 429, 456, 500, 503]),
     st.none() | st.floats(-10.0, 1e6),
     st.none() | st.integers(0, 10_000),
 )
-soft = st.sampled_from([Outcome(reason) for reason in ("refused", "reset", "eof", "stall", "http_5xx")])
+soft = st.sampled_from(
+    [Outcome(reason) for reason in ("refused", "reset", "circuit_breaker", "stall", "http_5xx")]
+)
 limits = st.builds(
     FailoverLimits,
     max_attempts=st.integers(0, 4),
@@ -36,6 +40,7 @@ limits = st.builds(
     retry_delay=st.floats(0.0, 5.0),
     exponential=st.booleans(),
     budget=st.floats(0.1, 200.0),
+    cooldown=st.floats(0.0, 500.0),
 )
 jitters = st.floats(0.0, 1.0, exclude_max=True)
 lists = st.lists(st.sampled_from(POOL), min_size=1, max_size=5)

@@ -515,6 +515,8 @@ def test_a_small_text_may_be_the_word_of_a_full_account(size: int | None, is_cro
     [
         ("manual", "manual"),
         ("stall", "chunk_timeout_after_retries"),
+        ("circuit_breaker", "circuit_breaker_timeout"),
+        ("circuit_open", "circuit_breaker_bad_upstream"),
         ("eof", "live_stream_silent_close"),
         ("refused", "connection_error_after_retries"),
         ("reset", "connection_error_after_retries"),
@@ -529,3 +531,51 @@ def test_a_small_text_may_be_the_word_of_a_full_account(size: int | None, is_cro
 )
 def test_reasons_have_a_word_that_the_editor_knows(reason: str, word: str) -> None:
     assert word_of(reason) == word
+
+
+# -- circuit breaker ----------------------------------------------------------------------------------------
+
+SILENT = Outcome("circuit_breaker")
+
+
+def test_a_source_that_was_silent_is_not_asked_during_the_cooldown() -> None:
+    pacer = Pacer(lambda: 0.5)
+    plan = playing(A, limits=FailoverLimits(cooldown=60.0), pacer=pacer)
+    step = plan.failed(SILENT, 100.0)
+    assert isinstance(step, Try)
+    assert (step.url, step.delay, step.is_switch) == (A, 0.0, True)
+    other = a_plan(A, pacer=pacer)
+    assert other.is_refused(159.0)
+    assert other.first(159.0).url == A
+    later = a_plan(A, pacer=pacer)
+    assert not later.is_refused(161.0)
+    assert later.first(161.0).url == P
+
+
+def test_the_last_source_is_never_marked() -> None:
+    pacer = Pacer(lambda: 0.5)
+    alone = playing(pacer=pacer)
+    step = alone.failed(SILENT, 100.0)
+    assert isinstance(step, Try)
+    assert (step.url, step.delay) == (P, 1.0)
+    assert not pacer.is_marked(P, 100.0)
+    pacer = Pacer(lambda: 0.5)
+    both = playing(A, pacer=pacer)
+    assert isinstance(both.failed(SILENT, 200.0), Try)
+    both.alive(200.0)
+    both.alive(220.0)
+    tries, _ = storm(both, SILENT, 220.0, most=3)
+    assert urls(tries) == [A, A, A], "the other one is marked still"
+    assert not pacer.is_marked(A, 221.0)
+
+
+def test_what_was_marked_is_refused_from_a_resolver_too() -> None:
+    pacer = Pacer(lambda: 0.5)
+    playing(A, pacer=pacer).failed(SILENT, 100.0)
+    plan = a_plan(B, pacer=pacer, resolver=True)
+    plan.url = A
+    plan.alive(110.0)
+    assert isinstance(plan.failed(RESET, 120.0), AskResolver)
+    step = plan.resolved(P, 120.0)
+    assert isinstance(step, Try)
+    assert step.url == B

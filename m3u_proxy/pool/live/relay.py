@@ -22,6 +22,7 @@ from m3u_proxy.pool.live.fanout import Fanout
 from m3u_proxy.pool.live.intake import Intake
 from m3u_proxy.pool.live.outlet import Outlet
 from m3u_proxy.pool.live.overlap import OverlapLimits
+from m3u_proxy.pool.live.prebuffer import Prebuffer, PrebufferLimits
 from m3u_proxy.pool.live.ring import Ring
 from m3u_proxy.pool.live.tap import Tap
 from m3u_proxy.pool.rate import Floor, Rate
@@ -53,6 +54,8 @@ class RelayLimits:
     """How long viewers are kept while no source gives anything."""
     overlap: OverlapLimits | None = None
     """How far what a source repeats after a reconnect is looked for; ``None``: it is played again."""
+    prebuffer: PrebufferLimits | None = None
+    """``None``: whoever joins is served from the first picture on."""
 
 
 class Relay(Running):
@@ -102,6 +105,7 @@ class Relay(Running):
         self._loop = asyncio.get_running_loop()
         self._ready = asyncio.Event()
         self._begun = asyncio.Event()
+        self._prebuffer = Prebuffer(limits.prebuffer)
 
     def __repr__(self) -> str:
         return f"<Relay {self.key.digest} {self.kind} {self.state} viewers={len(self._fanout)}>"
@@ -109,7 +113,7 @@ class Relay(Running):
     @property
     def is_warm(self) -> bool:
         """Whether a joiner finds a picture waiting."""
-        return self._ring.size > 0
+        return self._ring.size > 0 and self._prebuffer.is_open
 
     async def ready(self) -> None:
         """Wait for the tables: FFmpeg may start now. Raises the error of a relay that failed."""
@@ -117,9 +121,13 @@ class Relay(Running):
         if self.error is not None:
             raise self.error.again()
 
-    async def begun(self) -> None:
-        """Wait until there is a picture to send; raises the error of a relay that failed."""
+    async def begun(self, deadline: float | None = None) -> None:
+        """Wait until there is a picture to send; raises the error of a relay that failed.
+
+        What is to be in the ring besides is not waited for beyond ``deadline``, in loop time.
+        """
         await self._begun.wait()
+        await self._prebuffer.wait(deadline)
         if self.error is not None:
             raise self.error.again()
 
@@ -181,6 +189,7 @@ class Relay(Running):
             self._stop_filling()
             if self._flush_timer is not None:
                 self._flush_timer.cancel()
+            self._prebuffer.close()
             self._flush()
             self._close()
             self._fanout.close(self.error.reason if self.error else "closed")
@@ -295,6 +304,7 @@ class Relay(Running):
         self._size = 0
         self._ready.set()
         self._begun.set()
+        self._prebuffer.fill(self._ring.size)
         self._fanout.pulse()
         if points:
             self._compare(points[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import socket
@@ -106,6 +107,25 @@ async def test_killed_at_any_moment_the_next_start_cleans_up(tmp_path: Path, ori
     assert [path.read_text() for one in kept for path in one.iterdir() if path.name == "notes.txt"] == [
         "mine"
     ]
+
+
+@pytest.mark.needs("root", "unshare")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+async def test_as_the_first_process_of_a_container(
+    tmp_path: Path, origin: Origin, how: signal.Signals
+) -> None:
+    """F66: it stops when told, and nothing of it survives when its namespace is killed."""
+    daemon = Daemon(tmp_path)
+    daemon.wrapper = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+    async with daemon:
+        await answers(daemon, await transcode(daemon, origin), 200, 15.0)
+        first, *children = descendants(daemon.pid)
+        assert children
+        os.kill(first, how)
+        code = await asyncio.wait_for(daemon.process.wait(), 9.0)
+        assert (code == 0) == (how is signal.SIGTERM)
+        await until(lambda: not any(alive(pid) for pid in [first, *children]), 3.0)
+    assert any(daemon.segments.iterdir()) == (how is signal.SIGKILL)
 
 
 TASKS = {

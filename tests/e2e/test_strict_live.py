@@ -25,13 +25,13 @@ async def test_silence_is_left_soon_and_not_asked_again(tmp_path: Path, origin: 
         async with aiohttp.ClientSession(daemon.url) as http:
             capture = await read_some(http, f"/stream/{stream}", 4 * SECOND)
             assert verify(capture[: len(capture) // 188 * 188]).clean
-            rows = (await daemon.get(f"/streams/{stream}/timeline"))["timeline"]
-            assert ("switch", "circuit_breaker_timeout") in [(row["event"], row["reason"]) for row in rows]
+            rows = (await daemon.get(f"/streams/{stream}/timeline"))["events"]
+            assert ("switch", "circuit_breaker_timeout") in [(row["kind"], row["reason"]) for row in rows]
             await daemon.http.delete(f"/streams/{stream}")
             again = (await daemon.post("/streams", **body, strict_live_ts=True))["stream_id"]
             await read_some(http, f"/stream/{again}", SECOND)
         assert len(origin.path("/one.ts").connections) == 1
-        rows = (await daemon.get(f"/streams/{again}/timeline"))["timeline"]
+        rows = (await daemon.get(f"/streams/{again}/timeline"))["events"]
         assert "circuit_breaker_bad_upstream" in [row["reason"] for row in rows]
 
 

@@ -26,7 +26,7 @@ async def test_silence_is_left_soon_and_not_asked_again(tmp_path: Path, origin: 
             capture = await read_some(http, f"/stream/{stream}", 4 * SECOND)
             assert verify(capture[: len(capture) // 188 * 188]).clean
             rows = (await daemon.get(f"/streams/{stream}/timeline"))["events"]
-            assert ("switch", "circuit_breaker_timeout") in [(row["kind"], row["reason"]) for row in rows]
+            assert ("failover", "circuit_breaker_timeout") in [(row["kind"], row["reason"]) for row in rows]
             await daemon.http.delete(f"/streams/{stream}")
             again = (await daemon.post("/streams", **body, strict_live_ts=True))["stream_id"]
             await read_some(http, f"/stream/{again}", SECOND)

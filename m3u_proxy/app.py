@@ -26,6 +26,7 @@ from m3u_proxy.ffmpeg.profiles import profiles
 from m3u_proxy.ffmpeg.run import Kit, Ledger
 from m3u_proxy.ffmpeg.tools import Tools, look_up
 from m3u_proxy.ffmpeg.transcoder import Transcoder
+from m3u_proxy.lineup.channels import Channels
 from m3u_proxy.observe.lag import LoopLag
 from m3u_proxy.observe.metrics import Metrics, Sources
 from m3u_proxy.pool.budget import Budget
@@ -135,6 +136,8 @@ class Daemon:
             *(settings, self.judge, budget, grants, self._transcoder()),
             *(_viewer_limit(settings.max_viewers), bus),
         )
+        self.channels = Channels()
+        wiring.channel_streams(settings, self.channels, self.audience)
         self.paces = Paces(self.audience.pool.parts.pacer, settings.state_dir)
         await self.paces.load()
         self._stack.push_async_callback(self.paces.save)
@@ -206,6 +209,7 @@ class Daemon:
             check_url=self._check_url,
             request_headers=request_headers,
             metrics=metrics.exposition,
+            channels=self.channels,
             hardware=self.hardware,
             profiles=profiles(self.hardware.encoding, self.hardware.device),
             first_byte=metrics.note_first_byte,

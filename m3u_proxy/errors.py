@@ -7,6 +7,7 @@ holds a URL, a header value or a local path.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 
@@ -57,6 +58,30 @@ class NotFound(ProxyError):
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, reason="not_found")
+
+
+class NoSuchChannel(NotFound):
+    """No channel has this key."""
+
+    def __init__(self, nearest: Sequence[str] = ()) -> None:
+        super().__init__("Channel not found")
+        self.args = (nearest,)
+        self.nearest = list(nearest)
+        """Keys that may have been meant."""
+
+
+class Taken(ProxyError):
+    """What was to be made is there already."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, reason="taken")
+
+
+class BadLineup(ProxyError):
+    """What was to be imported is no lineup, or nothing in it is of use."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, reason="lineup")
 
 
 class Forged(ProxyError):

@@ -16,6 +16,8 @@ from m3u_proxy.ffmpeg.probe import probe
 from m3u_proxy.ffmpeg.run import Kit
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.keeping import Keeping
+from m3u_proxy.lineup.channels import Channels
+from m3u_proxy.lineup.streams import ChannelStreams, StreamDefaults
 from m3u_proxy.model import SilenceCheck
 from m3u_proxy.observe.webhooks import Webhooks
 from m3u_proxy.pool.accounts import Accounts, LeasedSource
@@ -108,6 +110,18 @@ def audience(
     )
     peers = PeerWatch(stuck=settings.viewer_stuck, pause=settings.viewer_pause)
     return Audience(pool, catalog, bus, peers, max_viewers=max_viewers, patience=settings.client_timeout)
+
+
+def channel_streams(settings: Settings, channels: Channels, audience: Audience) -> ChannelStreams:
+    """Who defines the stream of a channel when it is opened."""
+    defaults = StreamDefaults(
+        user_agent=settings.default_user_agent,
+        request_headers=request_headers,
+        strict_live_ts=settings.strict_live_ts,
+        use_sticky_session=settings.use_sticky_session,
+        silence=silence(settings),
+    )
+    return ChannelStreams(channels, audience, defaults)
 
 
 def poster(settings: Settings, judge: Judge) -> Poster:

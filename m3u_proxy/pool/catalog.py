@@ -57,6 +57,8 @@ class Catalog:
         """Told of what was added or renewed."""
         self.on_remove: Callable[[str], None] = lambda _: None
         """Told the id of what was forgotten for good."""
+        self.on_missing: Callable[[str], None] = lambda _: None
+        """Told an id that is not known, so that somebody who knows it can ``lend`` the definition."""
 
     def __len__(self) -> int:
         return len(self._records)
@@ -69,11 +71,14 @@ class Catalog:
         return [record for record in self._records.values() if record.listed]
 
     def find(self, stream_id: str) -> Record:
-        """The record of that id, listed or not; raises ``NotFound``."""
-        try:
-            return self._records[stream_id]
-        except KeyError:
-            raise NotFound("Stream not found") from None
+        """The record of that id, listed or not, or one that is lent now; raises ``NotFound``."""
+        record = self._records.get(stream_id)
+        if record is None:
+            self.on_missing(stream_id)
+            record = self._records.get(stream_id)
+        if record is None:
+            raise NotFound("Stream not found")
+        return record
 
     def get(self, stream_id: str) -> Record | None:
         """The record of that id, if there is one."""
@@ -116,6 +121,16 @@ class Catalog:
         record.opened, record.listed, record.running = True, stream.permanent, False
         self._records[stream.id] = record
         return True
+
+    def lend(self, stream: Stream, now: float) -> None:
+        """Take up a definition that somebody else keeps; listed once it is watched, and told then.
+
+        Raises ``Unavailable`` where there is no room.
+        """
+        self._make_room()
+        record = Record(stream, now, stream.created_at, now, lasting=False)
+        record.opened, record.listed, record.running = True, False, False
+        self._records[stream.id] = record
 
     def _make_room(self) -> None:
         if not self._limit or len(self._records) < self._limit:

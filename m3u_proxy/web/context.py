@@ -12,6 +12,7 @@ from aiohttp import web
 from m3u_proxy.ffmpeg.hardware import Hardware
 from m3u_proxy.ffmpeg.profiles import Profile, profiles
 from m3u_proxy.ffmpeg.tools import Tools
+from m3u_proxy.lineup.channels import Channels
 from m3u_proxy.model import SilenceCheck
 from m3u_proxy.observe.webhooks import Webhooks
 from m3u_proxy.pool.audience import Audience
@@ -94,6 +95,8 @@ class Context:
     """Exposition for an Accept header: body and content type."""
     first_byte: Callable[[str, bool, float], None]
     """Note a joiner's wait: kind, whether it was warm, seconds."""
+    channels: Channels = field(default_factory=Channels)
+    """The lineup."""
     hardware: Hardware = field(default_factory=Hardware)
     """What encodes."""
     profiles: Mapping[str, Profile] = field(default_factory=profiles)

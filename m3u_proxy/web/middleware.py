@@ -11,13 +11,16 @@ from secrets import token_hex
 from aiohttp import HttpVersion10, web
 
 from m3u_proxy.errors import (
+    BadLineup,
     BadTemplate,
     Closed,
     Forged,
     InvalidField,
+    NoSuchChannel,
     NotFound,
     NotPossible,
     ProxyError,
+    Taken,
     Unavailable,
     Unusable,
     UpstreamError,
@@ -42,10 +45,12 @@ CORS = {
 }
 _SERVER = "m3u-proxy"
 _STATUS: dict[type[ProxyError], int] = {
+    BadLineup: 422,
     BadTemplate: 400,
     Forged: 403,
     NotFound: 404,
     NotPossible: 400,
+    Taken: 409,
     Unusable: 500,
     InvalidField: 422,
     Unavailable: 503,
@@ -89,6 +94,8 @@ def describe(request: web.Request, error: ProxyError) -> web.Response:
             "input": given(request, error.place, path),
         }
         return failure(status, [row], headers)
+    if isinstance(error, NoSuchChannel):
+        return web.json_response({"detail": error.detail, "nearest": error.nearest}, status=status)
     return failure(status, error.detail, headers)
 
 

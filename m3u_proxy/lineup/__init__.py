@@ -1,0 +1,1 @@
+"""Channels: a lineup that is read, kept and given out again."""

@@ -22,6 +22,7 @@ from m3u_proxy.events import Bus
 from m3u_proxy.ffmpeg.binary import Binaries, locate
 from m3u_proxy.ffmpeg.command import HlsOptions
 from m3u_proxy.ffmpeg.confine import Confinement
+from m3u_proxy.ffmpeg.hardware import tell as tell_hardware
 from m3u_proxy.ffmpeg.profiles import profiles
 from m3u_proxy.ffmpeg.run import Kit, Ledger
 from m3u_proxy.ffmpeg.tools import Tools, look_up
@@ -115,6 +116,7 @@ class Daemon:
         self.health.ffmpeg_missing = self.binaries.reason if self.binaries.ffmpeg is None else None
         _tell_ffmpeg(self.binaries)
         self.hardware = await wiring.hardware(settings, self.binaries)
+        tell_hardware(self.hardware)
 
         self.upkeep = Upkeep(settings, self.instance)
         await self.upkeep.look()
@@ -195,6 +197,7 @@ class Daemon:
                 openapi_url=settings.openapi_url,
                 strict_live_ts=settings.strict_live_ts,
                 use_sticky_session=settings.use_sticky_session,
+                is_behind_nginx=settings.sendfile_mode == "nginx",
                 silence=wiring.silence(settings),
             ),
             audience=self.audience,

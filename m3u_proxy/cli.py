@@ -6,11 +6,16 @@ import argparse
 import importlib
 import os
 import sys
+from typing import Any
 
 from m3u_proxy import __version__
 from m3u_proxy.client import parser as client
 
 DONE, FAILED, USAGE = 0, 1, 2
+_LOOKS = {
+    "hardware": "tell what encodes here",
+    "prepare": "make the directory of segments; tell its free space, and what encodes here",
+}
 _EPILOG = """examples:
   m3u-proxy                                   serve on port 8085
   m3u-proxy --demo                            serve with a test channel to watch
@@ -24,7 +29,7 @@ Settings come from the environment; see --print-env."""
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Exit codes: 0 done, 1 failed, 2 bad settings or usage."""
     given = _parser().parse_args(argv)
-    if given.command not in (None, "serve"):
+    if given.command not in (None, "serve", *_LOOKS):
         return client.run(given, os.environ, sys.stdout)
     return _serve(given)
 
@@ -41,6 +46,11 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
     _serving(subparsers.add_parser("serve", help="serve, the default"), default=argparse.SUPPRESS)
     client.add_commands(subparsers)
+    for name, what in _LOOKS.items():
+        look = subparsers.add_parser(name, help=what, description=what)
+        look.add_argument(
+            "--env", action="store_true", help="NAME=value on standard output, the rest on the other"
+        )
     return parser
 
 
@@ -67,5 +77,15 @@ def _serve(given: argparse.Namespace) -> int:
     if given.check_config:
         sys.stdout.write(settings.print_env(loaded))
         return DONE
-    code: int = importlib.import_module("m3u_proxy.serve").serve(loaded, demo=given.demo)
+    return _carry_out(given, loaded)
+
+
+def _carry_out(given: argparse.Namespace, settings: Any) -> int:
+    """Serve, or look at what is needed for it."""
+    code: int
+    if given.command in _LOOKS:
+        look = getattr(importlib.import_module("m3u_proxy.machine"), given.command)
+        code = look(settings, exported=given.env)
+    else:
+        code = importlib.import_module("m3u_proxy.serve").serve(settings, demo=given.demo)
     return code

@@ -146,13 +146,8 @@ async def hardware(settings: Settings, binaries: Binaries) -> hw.Hardware:
     """What encodes: as the settings say, and found out where they say nothing."""
     if settings.hw_accel_available is not None:
         kind = settings.hw_accel_type if settings.hw_accel_available else "cpu"
-        found = hw.named(kind, settings.hw_accel_device)
-    elif binaries.ffmpeg is not None:
-        found = await hw.detect(binaries.ffmpeg)
-    else:
-        found = hw.Hardware()
-    hw.tell(found)
-    return found
+        return hw.named(kind, settings.hw_accel_device)
+    return await hw.detect(binaries.ffmpeg) if binaries.ffmpeg is not None else hw.Hardware()
 
 
 def _live_limits(settings: Settings, limits: RelayLimits) -> RelayLimits:

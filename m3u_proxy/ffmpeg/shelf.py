@@ -24,11 +24,20 @@ class Segment:
     name: str
     size: int
     fd: int
+    folder: str = ""
+    """Name of the directory under ``HLS_TEMP_DIR`` in which it lies."""
     data: bytes | None = field(default=None, repr=False)
 
     def read(self) -> bytes:
         """The whole file; blocking."""
         return os.pread(self.fd, self.size, 0)
+
+    def has_name(self) -> bool:
+        """Whether others can still open it by its name; FFmpeg deletes what is open here. Blocking."""
+        try:
+            return self.fd >= 0 and os.fstat(self.fd).st_nlink > 0
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Let go of file and memory. Idempotent."""
@@ -108,7 +117,7 @@ class Shelf:
             os.close(fd)
             self.hollow = True
             return None
-        segment = Segment(name, size, fd)
+        segment = Segment(name, size, fd, self._claim.name)
         self._opened = [one for one in self._opened if one.fd >= 0]
         self._opened.append(segment)
         return segment

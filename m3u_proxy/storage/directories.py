@@ -60,7 +60,19 @@ def prepare(root: Path) -> None:
         _create(root)
         _probe(root)
     except OSError as error:
-        raise StartError(f"{root} cannot be used as a directory for streams: {error.strerror}") from error
+        whose = _whose(root) if error.errno in {errno.EACCES, errno.EPERM} else ""
+        raise StartError(
+            f"{root} cannot be used as a directory for streams: {error.strerror}{whose}"
+        ) from error
+
+
+def _whose(root: Path) -> str:
+    """Who could be allowed in, for a person: a volume often belongs to somebody else."""
+    try:
+        found = next(path for path in (root, *root.parents) if path.exists())
+        return f"; {found} belongs to user {found.stat().st_uid}, this is user {os.geteuid()}"
+    except OSError:
+        return ""
 
 
 def _check_place(root: Path) -> None:

@@ -47,6 +47,8 @@ class WebConfig:
     """Every stream is endless, whatever its provider says."""
     use_sticky_session: bool = False
     """Whether a live stream stays with the host of a redirect, where its maker does not say."""
+    is_behind_nginx: bool = False
+    """Whether segments of ours are sent by nginx, from the file that an ``X-Accel-Redirect`` names."""
     silence: SilenceCheck | None = None
     """How the sound of a stream is checked that says nothing of it."""
 

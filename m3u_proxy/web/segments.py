@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 from aiohttp import web
 
 from m3u_proxy.errors import NotFound
 from m3u_proxy.ffmpeg.hls import HlsWriter
+from m3u_proxy.ffmpeg.shelf import Segment
 from m3u_proxy.media.playlist import Role
 from m3u_proxy.pool.hls.download import Download
 from m3u_proxy.pool.hls.downloads import Part, checked
@@ -22,6 +25,8 @@ from m3u_proxy.web.cuts import FETCHED, SEGMENT_TYPES, UNKNOWN_TYPE, Cut, cut_of
 from m3u_proxy.web.handmade import listed_name
 from m3u_proxy.web.identity import identify
 
+NGINX_SEGMENTS = "/m3u-proxy-segments/"
+"""The internal location of nginx that stands for ``HLS_TEMP_DIR``."""
 _WRITTEN = {"Cache-Control": "public, max-age=60, immutable"}
 
 
@@ -54,8 +59,25 @@ async def _written(context: Context, request: web.Request, label: str) -> web.St
     cut = whole_or_part(request, found.size, {"Content-Type": content_type, **_WRITTEN})
     if request.method == "GET" and cut.has_body:
         _, viewer = context.audience.poll(stream_id, client)
+        if context.config.is_behind_nginx and await asyncio.to_thread(found.has_name):
+            return _by_nginx(found, cut, viewer)
         await _send_cut(context, request, viewer, cut, await context.segments.load(found))
     return cut.response
+
+
+def _by_nginx(found: Segment, cut: Cut, viewer: Viewer) -> web.Response:
+    """Name the file for nginx, which cuts the range out of it itself; its bytes count as sent.
+
+    Of our headers nginx keeps those of the type and of caching (X-Accel-Redirect in its documentation).
+    """
+    length = cut.response.content_length or 0
+    viewer.base_bytes += length
+    viewer.last_access = datetime.now(UTC)
+    viewer.segments += 1
+    headers = {"Content-Type": cut.response.content_type, **_WRITTEN}
+    return web.Response(
+        headers={**headers, "X-Accel-Redirect": f"{NGINX_SEGMENTS}{found.folder}/{found.name}"}
+    )
 
 
 async def _send_cut(context: Context, request: web.Request, viewer: Viewer, cut: Cut, body: bytes) -> None:

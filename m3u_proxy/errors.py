@@ -116,6 +116,13 @@ class Closed(ProxyError):
         super().__init__(detail, reason=reason, retry_after=2.0)
 
 
+class FormChanged(Closed):
+    """Another source has taken over, and it yields something else: a playlist instead of a live stream."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, reason="form_changed")
+
+
 class UpstreamError(ProxyError):
     """One attempt to read a source has failed.
 

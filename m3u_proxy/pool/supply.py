@@ -10,7 +10,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from m3u_proxy.errors import Closed, ProxyError, Unavailable, UpstreamError
+from m3u_proxy.errors import Closed, FormChanged, ProxyError, Unavailable, UpstreamError
+from m3u_proxy.ffmpeg.input import SWITCHED
 from m3u_proxy.ffmpeg.run import Tap
 from m3u_proxy.media.form import Answer, NotMedia, decide
 from m3u_proxy.media.sniff import PREFIX, sniff
@@ -36,6 +37,8 @@ PARKED = 2.0
 """Seconds for which an opened file waits for the first viewer to read it."""
 
 Inner = Relay | Passthrough | Vod
+Found = tuple[Source, Begun, Kind]
+"""A source, as it was opened to be judged, and what it yields."""
 
 
 class Supply:
@@ -58,6 +61,8 @@ class Supply:
         self._begun: Begun | None = None
         self._reading: Reading | None = None
         self._opening = False
+        self._other: Found | None = None
+        """Of another form than what is here, and about to take its place."""
         self.is_watched: Callable[[], bool] = lambda: True
         """Whether anybody holds it; its owner knows."""
         self._state = State.STARTING
@@ -119,6 +124,8 @@ class Supply:
             self._error = error
             self._enter(State.FAILED)
         finally:
+            if self._other is not None:
+                await uncut(self._other[0].aclose())
             self._error = self.error or Closed("The stream was stopped", reason="closed")
             self._settled.set()
             if self._state is not State.FAILED:
@@ -126,7 +133,13 @@ class Supply:
             self.workshop.history.note(Happening.END, reason=self._error.reason)
 
     async def _begin(self) -> None:
-        source, begun, kind = await self._first()
+        """Be what the first source shows, then what one in its place shows, if that is another form."""
+        found: Found | None = await self._first()
+        while found is not None:
+            await self._be(*found)
+            found, self._other = self._other, None
+
+    async def _be(self, source: Source, begun: Begun, kind: Kind) -> None:
         try:
             if kind is Kind.VOD:
                 await self._be_file(begun)
@@ -137,7 +150,25 @@ class Supply:
         finally:
             await uncut(source.aclose())
 
-    async def _first(self) -> tuple[Source, Begun, Kind]:
+    async def _look(self, source: Source) -> Begun:
+        """A source that takes over, opened. If it yields another form, what was here ends: players of a body
+        come again and are sent to the playlist, or the other way round, and FFmpeg begins anew."""
+        begun = await begin(source, _is_enough, patience=PATIENCE)
+        kind = self._judge(begun)
+        if {kind, self.kind} == {Kind.LIVE, Kind.HLS}:
+            self._other, self._guess = (source, begun, kind), kind
+            self.workshop.history.note(
+                Happening.CONNECTED, detail=kind, source=self.workshop.attempts.failover.index
+            )
+            inner, self.inner = self.inner, None
+            self._settled.clear()
+            if isinstance(inner, Passthrough):
+                self.workshop.parts.grants.lose(inner, SWITCHED)
+            raise FormChanged("The source has another form now: open the stream again")
+        self.workshop.accept(self._look)
+        return begun
+
+    async def _first(self) -> Found:
         """The first source that gives something, and what that is; raises why none does."""
         attempts = self.workshop.attempts
         while True:
@@ -261,6 +292,7 @@ class Supply:
 
     def _settle(self, inner: Inner) -> None:
         self.inner = inner
+        self.workshop.accept(self._look)
         self._settled.set()
 
     def _enter(self, state: State) -> None:

@@ -13,6 +13,7 @@ from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.hls.passthrough import Passthrough
 from m3u_proxy.pool.live.body import BodyIntake
 from m3u_proxy.pool.live.relay import Relay, RelayLimits
+from m3u_proxy.pool.looked import Look, Looked
 from m3u_proxy.pool.loopback import Grants
 from m3u_proxy.pool.memory import Memory
 from m3u_proxy.pool.quality.inspection import Inspection, Inspections, Subject
@@ -87,6 +88,9 @@ class Workshop:
         self._used: dict[str, str] = {}
         """The source that was read last at each host: what it has named is asked for in its way."""
         self._session = Session()
+        self._accepted = ""
+        """URL of the source whose kind is known."""
+        self._look: Look | None = None
         self.history = parts.memory.of(self._key).history
         self.attempts = Attempts(
             Failover(
@@ -200,7 +204,17 @@ class Workshop:
     def _remember(self, kind: Kind) -> None:
         self.parts.memory.of(self._key).kind = kind
 
+    def accept(self, look: Look) -> None:
+        """What the source in use yields is known. ``look`` judges those at other URLs that follow it."""
+        self._accepted, self._look = self.attempts.url, look
+
     def _open_next(self, url: str) -> Source:
+        source = self._open(url)
+        if self._look is None or url == self._accepted:
+            return source
+        return Looked(source, self._look)
+
+    def _open(self, url: str) -> Source:
         self._used[_host(url)] = url
         ask = self._ask_for(url)
         if not self._stream.use_sticky_session:

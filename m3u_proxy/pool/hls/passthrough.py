@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Mapping
 from time import monotonic
 
-from m3u_proxy.errors import NotFound, ProxyError, Unavailable, UpstreamError
+from m3u_proxy.errors import FormChanged, NotFound, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.lifecycle import Running
 from m3u_proxy.media.playlist import Playlist, Reference, Role
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
@@ -100,6 +100,8 @@ class Passthrough(Running):
             await self._tree.root.adopt(source)
             self._enter(State.LIVE)
             raise await self._tree.lost
+        except FormChanged as error:
+            self.error = error
         except ProxyError as error:
             self._fail(error)
         finally:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
 
-from m3u_proxy.errors import NotFound, ProxyError, Unavailable, UpstreamError
+from m3u_proxy.errors import FormChanged, NotFound, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.media.playlist import Playlist, Reference, Role
 from m3u_proxy.model import Kind
 from m3u_proxy.pool.attempts import Attempts
@@ -270,6 +270,8 @@ class Tree:
     def lose(self, error: ProxyError) -> float | None:
         """The source has failed: seconds until an attempt at it or another one, ``None`` if none follows."""
         attempts = self._attempts
+        if isinstance(error, FormChanged):
+            self._give_up(error)
         if self.lost.done():
             return None
         if attempts.is_pending:

@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass
 from time import monotonic
 
-from m3u_proxy.errors import Closed, ProxyError, Unavailable, UpstreamError
+from m3u_proxy.errors import Closed, FormChanged, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.ffmpeg.input import SWITCHED
 from m3u_proxy.lifecycle import Running
 from m3u_proxy.media.mpegts import Batch, NotMedia, Point, programme_of
@@ -183,6 +183,8 @@ class Relay(Running):
                 await self._attempt(await self._succession.next())
         except Closed as error:
             self.error = error
+            for tap in list(self._taps) if isinstance(error, FormChanged) else ():
+                tap.end(SWITCHED)
         except ProxyError as error:
             self._fail(error)
         finally:

@@ -376,3 +376,13 @@ async def test_whoever_looks_starts_nothing(rig: Rig) -> None:
 async def test_texts_that_are_wanted_are_passed_on(rig: Rig) -> None:
     rig.provider.on("/s1", text('{"key": "value of a session"}'))
     assert await rig.get(segment(role=Role.DATA)) == b'{"key": "value of a session"}'
+
+
+async def test_nobody_starves_for_what_is_fetched_ahead(rig: Rig, clock: Clock) -> None:
+    rig.provider.on("/s1", Reply(()).endless())
+    rig.fetch(segment(), is_ahead=True)
+    await settle()
+    assert not rig.misses.is_starved(4.0, clock.now + 60, is_fetching=True)
+    rig.fetch(segment())  # now somebody waits for it
+    assert rig.misses.is_starved(4.0, clock.now + 60, is_fetching=True)
+    await rig.aclose()

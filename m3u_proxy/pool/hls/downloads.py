@@ -97,13 +97,13 @@ class Downloads:
         flight = self._flights.get((resource.name, part))
         return flight.download if flight is not None and flight.is_useful else None
 
-    def fetch(self, resource: Resource, part: Part | None = None) -> Download:
+    def fetch(self, resource: Resource, part: Part | None = None, *, is_ahead: bool = False) -> Download:
         """The one download, started if there is none. Synchronous from look-up to start.
 
-        ``part`` is a byte range that a playlist has named. Await ``begun()`` of what is returned. Raises
-        Unavailable when too many are on their way, and Closed.
+        ``part`` is a byte range that a playlist has named. ``is_ahead``: nobody waits for it. Await
+        ``begun()`` of what is returned. Raises Unavailable when too many are on their way, and Closed.
         """
-        if resource.role is Role.SEGMENT:
+        if resource.role is Role.SEGMENT and not is_ahead:
             self.misses.ask(monotonic())
         download = self.find(resource, part)
         if download is None:

@@ -259,7 +259,7 @@ class Passthrough(Running):
         newest = resources[segments[-1]] if segments else None
         if newest is not None:
             try:
-                self.downloads.fetch(newest, segments[-1].byte_range)
+                self.downloads.fetch(newest, segments[-1].byte_range, is_ahead=True)
             except Unavailable:
                 log.debug("not fetched ahead: too much is on its way", extra=self.who)
 

@@ -173,7 +173,8 @@ class Pool:
         refusal = self._refusals.get(key)
         if refusal is not None and monotonic() < refusal.until:
             error = refusal.error.again()
-            error.retry_after = max(1.0, refusal.until - monotonic())
+            own = error.retry_after or 0.0 if error.reason in PASSING else 0.0  # that it will be over by then
+            error.retry_after = max(1.0, refusal.until - monotonic(), own)
             raise error
 
     def _on_end(self, entry: Entry) -> None:

@@ -18,6 +18,7 @@ from m3u_proxy.media.randomaccess import PointFinder
 from m3u_proxy.media.timestamps import decoding_time
 
 __all__ = [
+    "ADTS",
     "PACKET",
     "SNIFF",
     "Batch",
@@ -28,8 +29,11 @@ __all__ = [
     "Scanner",
     "counters_at",
     "discontinuity",
+    "has_adts_audio",
 ]
 
+ADTS: Final = 0x0F
+"""Stream type of AAC in ADTS (ISO/IEC 13818-1 table 2-34)."""
 SNIFF: Final = 4096
 """Bytes of a new connection within which the first packet must begin."""
 
@@ -296,3 +300,17 @@ def counters_at(data: bytes, pids: Collection[int]) -> dict[int, int]:
             counters[pid] = (data[at + 3] - 1) & 0x0F
             wanted.remove(pid)
     return counters
+
+
+def has_adts_audio(prefix: bytes) -> bool:
+    """Whether the first audio of a transport stream is AAC in ADTS (ISO/IEC 13818-1 table 2-34).
+
+    Also where that cannot be told from its first bytes: it is the usual thing.
+    """
+    scanner = Scanner()
+    try:
+        scanner.feed(prefix)
+    except NotMedia:
+        return True
+    audio = scanner.programme.first("audio") if scanner.programme else None
+    return audio is None or audio.stream_type == ADTS

@@ -10,7 +10,7 @@ from secrets import token_urlsafe
 
 from m3u_proxy.errors import UpstreamError
 from m3u_proxy.ffmpeg.input import Input
-from m3u_proxy.media.mpegts import NotMedia, Scanner
+from m3u_proxy.media.mpegts import has_adts_audio
 from m3u_proxy.pool.hls.downloads import checked
 from m3u_proxy.pool.hls.passthrough import Passthrough
 from m3u_proxy.pool.vod.vod import Position, Vod
@@ -18,7 +18,6 @@ from m3u_proxy.upstream.begun import Begun
 
 LIVE_START = -3
 """The segment of a live playlist that FFmpeg begins with (``live_start_index``)."""
-ADTS = 0x0F
 _LEAVES = {"mov": "file.mp4", "matroska": "file.mkv", "mpegts": "file.ts", "mpeg": "file.mpg"}
 """Honest names: no check of extensions has to be switched off. Others are named after their demuxer."""
 
@@ -122,7 +121,7 @@ async def reading_of(source: Passthrough | Vod) -> Reading:
     if demuxer is None:
         raise UpstreamError("not_media", "The source is no file that FFmpeg could be given")
     leaf = _LEAVES.get(demuxer, f"file.{demuxer}")
-    return Reading(leaf, demuxer, "http,tcp", is_finite=True, has_adts=demuxer == "mpegts")
+    return Reading(leaf, demuxer, "http,tcp", is_finite=True, has_adts=about.has_adts)
 
 
 async def _of_playlist(source: Passthrough) -> Reading:
@@ -137,19 +136,8 @@ async def _of_playlist(source: Passthrough) -> Reading:
         if resource is not None:
             download = source.downloads.fetch(resource, first.byte_range)
             await checked(resource, download)
-            has_adts = _has_adts(download.prefix)
+            has_adts = has_adts_audio(download.prefix)
     return Reading("index.m3u8", "hls", protocols, playlist.is_ended, has_adts)
-
-
-def _has_adts(prefix: bytes) -> bool:
-    """Whether the audio of a segment is AAC in ADTS; also if that has to be looked for elsewhere."""
-    scanner = Scanner()
-    try:
-        scanner.feed(prefix)
-    except NotMedia:
-        return True
-    audio = scanner.programme.first("audio") if scanner.programme else None
-    return audio is None or audio.stream_type == ADTS
 
 
 def _digest(token: str) -> bytes:

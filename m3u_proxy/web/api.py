@@ -85,7 +85,10 @@ def transcoded_stream(context: Context, body: TranscodeRequest) -> Stream:
         **(body.metadata or {}),
         "transcoding": "true",
     }
-    stream_id = transcode_id(body.url, profile, inline, body.profile_variables, form)
+    told = body.profile_variables
+    if output_format != DEFAULT_OUTPUT:  # one more thing that makes it another stream
+        told = {"format": output_format, **told}
+    stream_id = transcode_id(body.url, profile, inline, told, form)
     return _define(context, body, stream_id, metadata, transcode)
 
 

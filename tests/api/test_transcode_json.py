@@ -197,3 +197,12 @@ async def test_creating_starts_nothing(daemon: Daemon) -> None:
         assert "Content-Length" not in response.headers
     assert await daemon.metric("ffmpeg_starts_total") == before
     assert (await daemon.get(f"/streams/{made['stream_id']}"))["client_count"] == 0
+
+
+async def test_the_container_is_part_of_the_id(daemon: Daemon) -> None:
+    made = [
+        (await transcode(daemon, profile="hq", output_format=one))["stream_id"]
+        for one in (None, "mpegts", "mp4", "matroska")
+    ]
+    assert made[0] == made[1]
+    assert len(set(made)) == 3

@@ -8,6 +8,7 @@ import os
 import re
 import select
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.support.hls_lists import single, variants
 from tests.support.hls_media import SECONDS, HlsMedia, hls_media
 from tests.support.hls_origin import File, HlsOrigin, playlist
 from tests.support.inv import eventually
-from tests.support.media import probe
+from tests.support.media import ffmpeg, probe
 from tests.support.origin import Answer, Origin
 from tests.support.rawhttp import ask, head
 
@@ -330,3 +331,26 @@ async def test_a_key_elsewhere_is_not_fetched_by_ffmpeg(daemon: Daemon, provider
             await response.read()
         for request in canary.path("/k.key").requests:
             assert "lavf" not in request.get("user-agent", "").lower()
+
+
+@pytest.mark.may_block("it makes a sample with FFmpeg")
+@pytest.mark.parametrize(("codec", "has_filter"), [("ac3", False), ("aac", True)])
+async def test_audio_of_a_film_is_copied_into_fragments(
+    daemon: Daemon, provider: HlsOrigin, tmp_path: Path, codec: str, has_filter: bool
+) -> None:
+    """Only AAC in ADTS takes the filter that MP4 needs: with it, FFmpeg refuses other audio."""
+    path = tmp_path / "film.ts"
+    tracks = ("-f", "lavfi", "-i", "testsrc=s=128x72:r=25:d=6", "-f", "lavfi", "-i", "sine=d=6")
+    coded = ("-c:v", "libx264", "-g", "25", "-c:a", codec, "-f", "mpegts", str(path))
+    subprocess.run([ffmpeg(), "-v", "error", *tracks, *coded], check=True, timeout=60)
+    provider.file("/movie/sound.ts", File(path.read_bytes(), "video/mp2t"))
+    profile = "-i {input_url} -c copy -f hls -hls_time 1 -hls_segment_type fmp4 index.m3u8"
+    made = await daemon.post("/transcode", url=provider.url("/movie/sound.ts"), profile=profile)
+    async with daemon.http.get(made["stream_endpoint"]) as response:
+        assert response.status == 200, await response.text()
+        text = await response.text()
+    assert "#EXT-X-MAP" in text
+    (pid,) = [
+        one for one in descendants(daemon.pid) if b"ffmpeg" in Path(f"/proc/{one}/cmdline").read_bytes()
+    ]
+    assert (b"aac_adtstoasc" in Path(f"/proc/{pid}/cmdline").read_bytes()) == has_filter

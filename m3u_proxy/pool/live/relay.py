@@ -14,7 +14,7 @@ from time import monotonic
 from m3u_proxy.errors import Closed, FormChanged, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.ffmpeg.input import SWITCHED
 from m3u_proxy.lifecycle import Running
-from m3u_proxy.media.mpegts import Batch, NotMedia, Point, programme_of
+from m3u_proxy.media.mpegts import ADTS, Batch, NotMedia, Point, programme_of
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
 from m3u_proxy.pool.attempts import Succession, Switched
 from m3u_proxy.pool.live.body import WayIn
@@ -41,7 +41,6 @@ PULSE_PER_VIEWER = 0.0005
 """A chunk's age grows with the audience: few viewers get low latency, many get few and large writes."""
 FILL_EVERY = 0.5
 """Seconds between two null packets while there is nothing to send."""
-ADTS = 0x0F
 
 
 @dataclass(frozen=True, slots=True)

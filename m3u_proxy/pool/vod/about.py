@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from m3u_proxy.errors import ProxyError, UpstreamError
-from m3u_proxy.media.sniff import PLAYLIST, TEXT, Container, sniff
+from m3u_proxy.media.mpegts import has_adts_audio
+from m3u_proxy.media.sniff import MPEGTS, PLAYLIST, TEXT, Container, sniff
 from m3u_proxy.upstream.ranges import ContentRange, Single, Unsatisfiable, parse_content_range, parse_single
 from m3u_proxy.upstream.source import Head
 
@@ -51,6 +52,8 @@ class About:
     accepts_ranges: bool
     container: Container | None
     """As told from its first bytes; ``None`` before any were seen, or if they are of no known format."""
+    has_adts: bool = False
+    """A transport stream whose audio is AAC in ADTS."""
 
     @property
     def validator(self) -> str | None:
@@ -186,6 +189,7 @@ def learnt(head: Head, held: ContentRange, wish: Wish, before: About | None, url
         accepts_ranges=_accepts_ranges(head, held, wish, same),
         container=container,
         content_type=_media_type(head.content_type, container, url),
+        has_adts=same is not None and same.has_adts,
     )
 
 
@@ -214,7 +218,12 @@ def judged(about: About, head: Head, prefix: bytes, url: str, *, is_whole: bool)
         raise UpstreamError("not_media", "The provider sent a playlist instead of a file")
     if container is None:
         return about
-    return replace(about, container=container, content_type=_media_type(head.content_type, container, url))
+    return replace(
+        about,
+        container=container,
+        content_type=_media_type(head.content_type, container, url),
+        has_adts=container is MPEGTS and has_adts_audio(prefix),
+    )
 
 
 def _media_type(said: str, container: Container | None, url: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from ipaddress import ip_address
 from secrets import token_hex
-from time import monotonic
+from time import monotonic, time
 from typing import Self
 
 from m3u_proxy import __version__, wiring
@@ -28,8 +28,10 @@ from m3u_proxy.ffmpeg.run import Kit, Ledger
 from m3u_proxy.ffmpeg.tools import Tools, look_up
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.lineup.channels import Channels
+from m3u_proxy.observe.census import CensusTaker
+from m3u_proxy.observe.figures import Sources
 from m3u_proxy.observe.lag import LoopLag
-from m3u_proxy.observe.metrics import Metrics, Sources
+from m3u_proxy.observe.metrics import Metrics
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.hls.segments import SegmentCache
 from m3u_proxy.pool.loopback import Grants
@@ -73,6 +75,7 @@ class Daemon:
         self.instance = token_hex(8)
         self.health = Health()
         self.tools = Tools()
+        self.census = CensusTaker(self.instance)
         self._inside: list[tuple[str, int]] = []
         """Where FFmpeg reads: nobody else's business, and no target."""
         self.addresses: list[tuple[str, int]] = []
@@ -164,20 +167,8 @@ class Daemon:
     def _context(self, segments: SegmentCache) -> Context:
         settings = self._settings
         auth_failures: Counter[str] = Counter()
-        metrics = Metrics(
-            Sources(
-                audience=self.audience,
-                ledger=self.ledger,
-                segments=segments,
-                webhooks=self.keeping.webhooks,
-                disk=self.upkeep.guard,
-                housekeeping=self.upkeep.counts,
-                crashes=self.background.crashes,
-                auth_failures=auth_failures,
-                log_dropped=self._log_dropped,
-                version=__version__,
-            )
-        )
+        responses: Counter[str] = Counter()
+        metrics = Metrics(self._figures(segments, auth_failures, responses))
         self.lag = LoopLag(metrics.loop_lag.observe)
         self.health.disk_pressure = lambda: self.upkeep.guard.pressure
         self.health.disk_state = self.upkeep.space
@@ -217,7 +208,29 @@ class Daemon:
             profiles=profiles(self.hardware.encoding, self.hardware.device),
             first_byte=metrics.note_first_byte,
             auth_failures=auth_failures,
+            responses=responses,
             started_at=monotonic(),
+        )
+
+    def _figures(
+        self, segments: SegmentCache, auth_failures: Counter[str], responses: Counter[str]
+    ) -> Sources:
+        """Where metrics find their numbers."""
+        return Sources(
+            audience=self.audience,
+            ledger=self.ledger,
+            segments=segments,
+            webhooks=self.keeping.webhooks,
+            disk=self.upkeep.guard,
+            housekeeping=self.upkeep.counts,
+            crashes=self.background.crashes,
+            auth_failures=auth_failures,
+            responses=responses,
+            blocked=self.judge.blocked,
+            census=lambda: self.census.last,
+            log_dropped=self._log_dropped,
+            started_at=time(),
+            version=__version__,
         )
 
     def _check_url(self, field: str, url: str) -> str:
@@ -268,6 +281,7 @@ class Daemon:
         keep = self.background.keep
         keep("sweeper", self.audience.run)
         keep("loop-lag", self.lag.run)
+        keep("census", self.census.run)
         keep("pacing", self.paces.run)
         keep("tools", self._look_up_tools)
         self.upkeep.begin(self.background)

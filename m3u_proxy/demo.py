@@ -16,12 +16,14 @@ from typing import Self
 from aiohttp import web
 
 from m3u_proxy.errors import ProxyError
-from m3u_proxy.ffmpeg.process import Child, Confinement
+from m3u_proxy.ffmpeg.process import Child
+from m3u_proxy.ffmpeg.run import Kit
 
 log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 PATH = "/demo.ts"
+KIND = "demo"
 CONNECTIONS = 4
 """One is the rule; a reconnecting relay has two for a moment. Any local user may connect."""
 
@@ -50,10 +52,10 @@ class DemoSource:
     and port) hold inside the ``async with``.
     """
 
-    def __init__(self, ffmpeg: str, encoders: Collection[str], confinement: Confinement) -> None:
+    def __init__(self, ffmpeg: str, encoders: Collection[str], kit: Kit) -> None:
         self.url, self.address = "", (HOST, 0)
         self._command = command(ffmpeg, encoders)
-        self._confinement = confinement
+        self._kit = kit
         self._connections = 0
         app = web.Application()
         app.router.add_get(PATH, self._serve, allow_head=False)
@@ -77,13 +79,15 @@ class DemoSource:
         child = Child(
             self._command,
             cwd=Path("/"),
-            confinement=self._confinement,
+            confinement=self._kit.confinement,
             stdin=False,
             stdout=True,
             on_stderr=lambda said: log.warning("demo: %s", said.decode(errors="replace").strip()),
             on_progress=lambda _: None,
         )
+        running = self._kit.ledger.running
         self._connections += 1
+        running[KIND] += 1
         try:
             child.start()
             response = web.StreamResponse(headers={"Content-Type": "video/mp2t"})
@@ -94,6 +98,7 @@ class DemoSource:
         finally:
             self._connections -= 1
             await child.stop(term_kill=0.0)  # it has nothing to finish
+            running[KIND] -= 1
         return response
 
 

@@ -52,7 +52,7 @@ async def _demo(daemon: Daemon) -> AsyncIterator[None]:
         sys.stdout.write("No demo channel: there is no FFmpeg.\n")
         yield
         return
-    async with DemoSource(ffmpeg.path, ffmpeg.encoders, daemon.kit.confinement) as source:
+    async with DemoSource(ffmpeg.path, ffmpeg.encoders, daemon.kit) as source:
         daemon.judge.allow(*source.address)
         plain = StreamRequest(url=source.url, metadata=_title("Demo channel"), permanent=True)
         hls = TranscodeRequest(

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from m3u_proxy.background import Background
-from m3u_proxy.observe.metrics import Housekeeping
+from m3u_proxy.observe.figures import Housekeeping
 from m3u_proxy.settings import Settings
 from m3u_proxy.storage import disk, recovery
 

@@ -217,6 +217,7 @@ class HlsWriter(Running):
                 raise run.lost("stall", "FFmpeg makes no progress")
             slow = speed.look(now, position=run.position, waiting=run.has_waiting_input)
             if slow is not None:
+                self._kit.ledger.slow[self.kind] += 1
                 log.warning("ffmpeg is too slow: %.2f of real time", slow, extra=self.who)
 
     async def _finish(self, shelf: Shelf, run: Run) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import fcntl
 import logging
 import re
+import signal
 import sys
 import termios
 from collections import Counter
@@ -92,6 +93,10 @@ class Ledger:
     restarts: Counter[str] = field(default_factory=Counter)
     """By kind: starts in the place of one that was lost."""
     exits: Counter[str] = field(default_factory=Counter)
+    kills: Counter[str] = field(default_factory=Counter)
+    """Processes that we ended, by the signal that it took."""
+    slow: Counter[str] = field(default_factory=Counter)
+    """By kind: spans of ``health.SPEED_SPAN`` in which one was slower than real time."""
     write_errors: Counter[str] = field(default_factory=Counter)
     running: Counter[str] = field(default_factory=Counter)
 
@@ -250,6 +255,9 @@ class Run:
 
     def _count(self, exit_: Exit) -> None:
         self._kit.ledger.exits[exit_.reason] += 1
+        if exit_.reason == "stopped":
+            was_asked = exit_.code is not None or exit_.signal == signal.SIGTERM
+            self._kit.ledger.kills["SIGTERM" if was_asked else "SIGKILL"] += 1
         log.info(
             "ffmpeg ended: %s, code %s, signal %s", exit_.reason, exit_.code, exit_.signal, extra=self._who
         )

@@ -84,6 +84,9 @@ class Attempts:
         self._tally = tally
         self._on_switch = on_switch
         self._adopted: Source | None = None
+        self._media_at: float | None = None
+        self._is_switching = False
+        """Whether the one that took over has not given media yet."""
         self._error: ProxyError | None = None
         self._decision: Try | AskResolver | GiveUp = failover.first(monotonic())
         self._taken: Try | None = None
@@ -180,6 +183,11 @@ class Attempts:
 
     def alive(self, now: float) -> None:
         """See `Succession.alive`."""
+        if self._is_switching and not self.is_pending:
+            self._is_switching = False
+            if self._media_at is not None:
+                self._tally.failover_gaps.add(now - self._media_at)
+        self._media_at = now
         self.failover.alive(now)
 
     def lost(self, error: UpstreamError) -> float:
@@ -234,6 +242,7 @@ class Attempts:
         self._changed.set()
         if isinstance(decision, Try) and decision.is_switch:
             self._tally.failovers[reason] += 1
+            self._is_switching = True
             self._history.note(
                 Happening.SWITCH, reason=word_of(reason), detail=decision.url, source=decision.index
             )

@@ -1,9 +1,27 @@
-"""Integers that the pool adds to and metrics read. They only ever rise."""
+"""Integers that the pool adds to and metrics read. They only ever rise. Pure."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
+
+FAILOVER_GAPS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0)
+"""Upper bounds in seconds."""
+
+
+class Distribution:
+    """How many values fell up to each of ``bounds``, and beyond the last; and their sum."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        """Count one value; a bound belongs to what lies below it."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
 
 
 @dataclass
@@ -21,6 +39,8 @@ class Tally:
     reconnects: int = 0
     failovers: Counter[str] = field(default_factory=Counter)
     """Other sources that took over, by the reason why the one before was left."""
+    failover_gaps: Distribution = field(default_factory=lambda: Distribution(FAILOVER_GAPS))
+    """Seconds from the last media of a source to the first of the one that took over."""
     fetches: Counter[str] = field(default_factory=Counter)
     """Playlists, segments and the like asked of HLS sources, by role."""
     segment_hits: int = 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Callable, Collection
 from ipaddress import ip_address
 from typing import Literal, NoReturn
@@ -54,7 +55,7 @@ _WHY = {
 
 
 class Judge:
-    """Applies a policy to targets. Stateless but for the listeners it asks for and its exceptions."""
+    """Applies a policy to targets. Stateless but for the listeners it asks for, exceptions and counts."""
 
     def __init__(
         self,
@@ -72,6 +73,8 @@ class Judge:
 
         ``allowed`` are exact pairs which an operator may name although they are ours or on loopback.
         """
+        self.blocked: Counter[str] = Counter()
+        """Refusals by `Blocked.category`."""
         self._policy = policy
         self._allow_loopback = allow_loopback
         self._allow_private = allow_private
@@ -87,33 +90,33 @@ class Judge:
         try:
             ip = ip_address(address)
         except ValueError:
-            _refuse("never")
+            self._refuse("never")
         found = self._policy.classify(ip)
         self.check_port(port)
         if found is AddressClass.NEVER:
-            _refuse("never")
+            self._refuse("never")
         excepted = origin == "operator" and (ip, port) in self._allowed
         if not excepted and self.is_own(address, port):
-            _refuse("self")
+            self._refuse("self")
         if found is AddressClass.PRIVATE and self._allow_private is not None:
             if not self._allow_private and not excepted:
-                raise Blocked("private", _WHY["forbidden"])
+                self._refuse("private", "forbidden")
         elif origin != "operator":
             if found > origin:
-                _refuse(found.name.lower())
+                self._refuse(found.name.lower())
         elif found is AddressClass.LOOPBACK and not (self._allow_loopback or excepted):
-            raise Blocked("loopback", _WHY["token"])
+            self._refuse("loopback", "token")
         return found
 
     def check_name(self, host: str) -> None:
         """Raise Blocked for the name of a metadata service."""
         if host.lower().removesuffix(".") in self._policy.names:
-            _refuse("never")
+            self._refuse("never")
 
     def check_port(self, port: int) -> None:
         """Raise Blocked for a port that speaks something else than HTTP."""
         if port in self._policy.denied_ports:
-            _refuse("port")
+            self._refuse("port")
 
     def is_own(self, address: str, port: int) -> bool:
         """Whether one of our listeners answers at this address and port."""
@@ -143,9 +146,9 @@ class Judge:
             raise InvalidField(field, exc.detail) from None
         return target
 
-
-def _refuse(category: str) -> NoReturn:
-    raise Blocked(category, _WHY[category])
+    def _refuse(self, category: str, why: str = "") -> NoReturn:
+        self.blocked[category] += 1
+        raise Blocked(category, _WHY[why or category])
 
 
 def _is_local(ip: IPAddress) -> bool:

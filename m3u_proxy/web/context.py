@@ -107,6 +107,8 @@ class Context:
     """Versions of what resolves pages, once they are known."""
     auth_failures: Counter[str] = field(default_factory=Counter)
     """Requests without the right token, by what was wrong: ``missing`` or ``wrong``."""
+    responses: Counter[str] = field(default_factory=Counter)
+    """Answers by status code."""
     started_at: float = 0.0
 
     def uptime(self) -> float:

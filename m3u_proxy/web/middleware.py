@@ -131,6 +131,7 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.writer.output_size > 0:  # a body that broke off must not look complete
             raise ConnectionError("the answer has begun")
         finish(request, response)
+    request.app[CONTEXT].responses[str(response.status)] += 1
     return response
 
 

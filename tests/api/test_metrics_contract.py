@@ -13,6 +13,7 @@ from prometheus_client import parser
 from prometheus_client.openmetrics import parser as strict_parser
 
 from tests.support.daemon import Daemon
+from tests.support.inv import eventually
 from tests.support.origin import Answer, Origin
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -21,6 +22,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 LABELS = {
     "build_info": {"version", "python"},
     "streams": {"state", "kind"},
+    "stream_definitions": set(),
     "viewers": {"kind"},
     "upstream_connections": set(),
     "upstream_bytes": {"kind"},
@@ -29,18 +31,25 @@ LABELS = {
     "viewer_skips": set(),
     "viewer_disconnects": {"reason"},
     "upstream_errors": {"reason"},
+    "failovers": {"reason"},
+    "failover_gap_seconds": set(),
+    "reconnects": set(),
+    "rejected": {"reason"},
+    "ssrf_blocked": {"class"},
+    "auth_failures": {"reason"},
+    "responses": {"code"},
     "hls_fetches": {"what"},
     "hls_hits": set(),
     "playlist_lines_dropped": set(),
-    "reconnects": set(),
-    "rejected": {"reason"},
     "segment_cache_bytes": set(),
     "segment_fetches": set(),
     "segment_hits": set(),
     "ffmpeg_processes": {"kind"},
     "ffmpeg_starts": {"kind"},
     "ffmpeg_exits": {"reason"},
+    "ffmpeg_kills": {"signal"},
     "ffmpeg_restarts": {"kind"},
+    "ffmpeg_slow": {"kind"},
     "write_errors": {"pattern"},
     "gc_directories": {"result"},
     "recovered_directories": set(),
@@ -52,8 +61,15 @@ LABELS = {
     "log_dropped": set(),
     "loop_lag_seconds": set(),
     "task_crashes": {"task"},
+    "processes": set(),
+    "tasks": set(),
+    "fds": set(),
+    "fds_limit": set(),
+    "process_cpu_seconds": set(),
+    "process_resident_memory_bytes": set(),
+    "process_start_time_seconds": set(),
 }
-"""Families of this version that the contract names, without the prefix and ``_total``."""
+"""Every family, without the prefix and ``_total``, and its labels."""
 KINDS = {"live", "hls", "vod", "transcode_ts", "transcode_pipe", "transcode_hls"}
 
 
@@ -62,6 +78,10 @@ async def scrape(daemon: Daemon, accept: str = OPENMETRICS) -> str:
         assert response.status == 200
         assert response.headers["Content-Type"].startswith(accept.split(";", maxsplit=1)[0])
         return await response.text()
+
+
+async def no_ffmpeg(daemon: Daemon) -> bool:
+    return await daemon.metric("ffmpeg_processes") == 0
 
 
 async def use(daemon: Daemon, origin: Origin) -> None:
@@ -91,7 +111,7 @@ async def test_a_strict_reader_reads_every_name(daemon: Daemon, origin: Origin) 
         family.name.removeprefix("m3u_proxy_"): family
         for family in strict_parser.text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
     }
-    assert not LABELS.keys() - families.keys()
+    assert families.keys() == LABELS.keys()
     for name, labels in LABELS.items():
         family = families[name]
         assert family.documentation
@@ -113,6 +133,7 @@ async def test_what_ffmpeg_writes_and_how_it_ends_is_nothing_of_a_provider(
         url=origin.url("/live.ts?own"),
         profile="-i {input_url} -c copy -f mpegts pipe:1",
     )
+    await eventually(lambda: no_ffmpeg(daemon))  # of an earlier test
     errors = await daemon.metric("upstream_errors_total")
     exits = await daemon.metric("ffmpeg_exits_total")
     async with daemon.http.get(made["stream_endpoint"]) as response:

@@ -1,0 +1,153 @@
+"""What is read when somebody scrapes: integers that others add to, and sizes of what there is."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import resource
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from m3u_proxy.model import Kind, State
+from m3u_proxy.observe.delivery import Result
+from m3u_proxy.observe.families import PREFIX, counter, counters, gauge, gauges, histogram
+from m3u_proxy.observe.figures import Sources
+
+IDLE = "idle"
+"""State of a listed stream behind which nothing runs."""
+_CLASSES = ("loopback", "never", "port", "private", "self")
+_SIGNALS = ("SIGKILL", "SIGTERM")
+
+
+class Scrape(Collector):
+    """Reads everything at one moment."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._pool()
+        yield from self._ffmpeg()
+        yield from self._house()
+
+    def _pool(self) -> Iterator[Metric]:
+        audience = self._sources.audience
+        runs = audience.pool.running()
+        states: Counter[tuple[str, str]] = Counter((run.state, run.kind) for run in runs)
+        for stream in (listed.stream for listed in audience.catalog.listed()):
+            if audience.pool.find(stream) is None:
+                state = State.FAILED if audience.pool.refusal(stream) else IDLE
+                states[state, audience.pool.kind(stream)] += 1
+        streams = GaugeMetricFamily(
+            PREFIX + "streams", "What runs, and what is listed", labels=["state", "kind"]
+        )
+        for (state, kind), count in sorted(states.items()):
+            streams.add_metric([state, kind], count)
+        yield streams
+        yield gauge("stream_definitions", "Streams that can be opened", len(audience.catalog))
+        viewers: Counter[str] = Counter()
+        sent = Counter(audience.tally.bytes_out)
+        for viewer in audience.viewers:
+            record = audience.catalog.get(viewer.client.stream_id)
+            if record is not None:
+                kind = audience.pool.kind(record.stream)
+                viewers[kind] += 1
+                sent[kind] += viewer.bytes_served
+        yield gauges("viewers", "Connected viewers", "kind", {kind: viewers[kind] for kind in Kind})
+        connected = sum(run.upstream_connections for run in runs if not run.kind.is_transcoded)
+        yield gauge("upstream_connections", "Open connections to providers", connected)
+        tally = audience.tally
+        yield counters("upstream_bytes", "Bytes received from sources", "kind", _received(tally.bytes_in))
+        yield counters("sent_bytes", "Bytes handed to viewers", "kind", _kinds(sent))
+        yield counters("upstream_errors", "Failed attempts at sources", "reason", tally.upstream_errors)
+        yield counters("hls_fetches", "Asked of HLS sources", "what", tally.fetches)
+        yield counter("hls_hits", "Requests for a segment answered from memory", tally.segment_hits)
+        yield counter(
+            "playlist_lines_dropped", "Lines left out that could carry an address", tally.dropped_lines
+        )
+        yield counters("failovers", "Other sources that took over", "reason", tally.failovers)
+        yield histogram(
+            "failover_gap_seconds", "From a source's last media to the next one's first", tally.failover_gaps
+        )
+        yield counter("reconnects", "Sources opened again after a loss", tally.reconnects)
+        yield counter("viewer_skips", "Jumps of viewers that were too slow", tally.skips)
+        yield counters("viewer_disconnects", "Viewers that left", "reason", tally.left)
+        yield counters("rejected", "Joiners refused at a limit", "reason", tally.rejected)
+        blocked = self._sources.blocked
+        yield counters(
+            "ssrf_blocked", "Targets refused by the address policy", "class", _from_zero(_CLASSES, blocked)
+        )
+        yield counters("responses", "Requests answered", "code", self._sources.responses)
+
+    def _ffmpeg(self) -> Iterator[Metric]:
+        ledger, segments = self._sources.ledger, self._sources.segments
+        held = self._sources.audience.pool.parts.budget.used
+        yield gauges("ffmpeg_processes", "FFmpeg processes alive", "kind", ledger.running)
+        yield counters("ffmpeg_starts", "FFmpeg processes started", "kind", ledger.starts)
+        yield counters("ffmpeg_exits", "FFmpeg processes ended", "reason", ledger.exits)
+        yield counters(
+            "ffmpeg_kills", "FFmpeg processes ended by us", "signal", _from_zero(_SIGNALS, ledger.kills)
+        )
+        yield counters("ffmpeg_slow", "Spans of 30 s in which FFmpeg fell behind", "kind", ledger.slow)
+        yield counters("ffmpeg_restarts", "FFmpeg replaced under its playlist", "kind", ledger.restarts)
+        yield counters("write_errors", "Write errors FFmpeg spoke of", "pattern", ledger.write_errors)
+        yield gauge("segment_cache_bytes", "Segments held in memory", held)
+        yield counter("segment_fetches", "Segments read from disk", segments.fetches)
+        yield counter("segment_hits", "Segment requests answered from memory", segments.hits)
+
+    def _house(self) -> Iterator[Metric]:
+        sources = self._sources
+        house, space = sources.housekeeping, sources.disk.space
+        yield counters("gc_directories", "Directories looked at by the collector", "result", house.collected)
+        yield counter("recovered_directories", "Leftovers emptied at start", house.recovered)
+        free = {"hls": space.free_bytes} if space else {}
+        yield gauges("free_bytes", "Free space of a directory of ours", "path", free)
+        yield gauge("disk_pressure", "1 while no new writer may start", int(sources.disk.pressure))
+        yield counters("task_crashes", "Background tasks that crashed", "task", sources.crashes)
+        failures = _from_zero(("missing", "wrong"), sources.auth_failures)
+        yield counters("auth_failures", "Requests without the right token", "reason", failures)
+        webhooks = sources.webhooks
+        yield counter("events_dropped", "Events that a webhook never got", webhooks.lost)
+        results: dict[str, int] = {result: webhooks.results[result] for result in Result}
+        yield counters("webhook_deliveries", "Events sent to webhooks", "result", results)
+        yield gauge("webhook_queue", "Events that wait for webhooks", webhooks.waiting)
+        yield counter("log_dropped", "Log records dropped", sources.log_dropped())
+        yield from self._process()
+        info = GaugeMetricFamily(PREFIX + "build_info", "Version", labels=["version", "python"])
+        info.add_metric([sources.version, platform.python_version()], 1)
+        yield info
+
+    def _process(self) -> Iterator[Metric]:
+        """This process; the last three under the names that every Prometheus client uses."""
+        census = self._sources.census()
+        yield gauge("processes", "Living processes that this daemon has started", census.processes)
+        yield gauge("tasks", "Tasks of the event loop", len(asyncio.all_tasks()))
+        yield gauge("fds", "Open file descriptors", census.fds)
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        yield gauge("fds_limit", "File descriptors that may be open", limit)
+        yield CounterMetricFamily(
+            "process_cpu_seconds", "CPU time, user and system", value=time.process_time()
+        )
+        for name, text, value in (
+            ("process_resident_memory_bytes", "Resident memory", census.resident_bytes),
+            ("process_start_time_seconds", "Start, in seconds since the epoch", self._sources.started_at),
+        ):
+            yield GaugeMetricFamily(name, text, value=value)
+
+
+def _kinds(counts: Counter[str]) -> dict[str, int]:
+    return {kind: counts[kind] for kind in Kind}
+
+
+def _from_zero(keys: Iterable[str], counts: Mapping[str, int]) -> dict[str, int]:
+    """With a 0 for what has not happened yet: a rate sees the first time only where there was one."""
+    return {**dict.fromkeys(keys, 0), **counts}
+
+
+def _received(counts: Counter[str]) -> dict[str, int]:
+    """Of the kinds that providers send."""
+    return {kind: counts[kind] for kind in Kind if not kind.is_transcoded}

@@ -14,62 +14,12 @@ from prometheus_client.openmetrics import parser as strict_parser
 
 from tests.support.daemon import Daemon
 from tests.support.inv import eventually
+from tests.support.metric_names import LABELS, TYPES
 from tests.support.origin import Answer, Origin
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-LABELS = {
-    "build_info": {"version", "python"},
-    "streams": {"state", "kind"},
-    "stream_definitions": set(),
-    "viewers": {"kind"},
-    "upstream_connections": set(),
-    "upstream_bytes": {"kind"},
-    "sent_bytes": {"kind"},
-    "time_to_first_byte_seconds": {"kind", "start"},
-    "viewer_skips": set(),
-    "viewer_disconnects": {"reason"},
-    "upstream_errors": {"reason"},
-    "failovers": {"reason"},
-    "failover_gap_seconds": set(),
-    "reconnects": set(),
-    "rejected": {"reason"},
-    "ssrf_blocked": {"class"},
-    "auth_failures": {"reason"},
-    "responses": {"code"},
-    "hls_fetches": {"what"},
-    "hls_hits": set(),
-    "playlist_lines_dropped": set(),
-    "segment_cache_bytes": set(),
-    "segment_fetches": set(),
-    "segment_hits": set(),
-    "ffmpeg_processes": {"kind"},
-    "ffmpeg_starts": {"kind"},
-    "ffmpeg_exits": {"reason"},
-    "ffmpeg_kills": {"signal"},
-    "ffmpeg_restarts": {"kind"},
-    "ffmpeg_slow": {"kind"},
-    "write_errors": {"pattern"},
-    "gc_directories": {"result"},
-    "recovered_directories": set(),
-    "free_bytes": {"path"},
-    "disk_pressure": set(),
-    "events_dropped": set(),
-    "webhook_deliveries": {"result"},
-    "webhook_queue": set(),
-    "log_dropped": set(),
-    "loop_lag_seconds": set(),
-    "task_crashes": {"task"},
-    "processes": set(),
-    "tasks": set(),
-    "fds": set(),
-    "fds_limit": set(),
-    "process_cpu_seconds": set(),
-    "process_resident_memory_bytes": set(),
-    "process_start_time_seconds": set(),
-}
-"""Every family, without the prefix and ``_total``, and its labels."""
 KINDS = {"live", "hls", "vod", "transcode_ts", "transcode_pipe", "transcode_hls"}
 
 
@@ -108,18 +58,20 @@ async def test_a_strict_reader_reads_every_name(daemon: Daemon, origin: Origin) 
     await use(daemon, origin)
     text = await scrape(daemon)
     families = {
-        family.name.removeprefix("m3u_proxy_"): family
+        family.name: family
         for family in strict_parser.text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
     }
-    assert families.keys() == LABELS.keys()
+    assert {name: family.type for name, family in families.items()} == TYPES
     for name, labels in LABELS.items():
         family = families[name]
         assert family.documentation
         for sample in family.samples:
             assert sample.labels.keys() - {"le"} == labels, sample
-            if "kind" in labels - {"state"} and not name.startswith("ffmpeg_"):
+            if "kind" in labels - {"state"} and not name.startswith("m3u_proxy_ffmpeg_"):
                 assert sample.labels["kind"] in KINDS
-    assert {sample.labels["start"] for sample in families["time_to_first_byte_seconds"].samples} <= {
+    assert {
+        sample.labels["start"] for sample in families["m3u_proxy_time_to_first_byte_seconds"].samples
+    } <= {
         "warm",
         "cold",
     }

@@ -7,7 +7,7 @@ JOBS   ?= 3# files of tests at the same time: most of their time they wait
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint format lock clean
+.PHONY: help run test bench lint docs format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +27,10 @@ lint: $(VENV)/.dev ## check style, types and the imports between rooms
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev ## write the papers that are made from the program
+	$(BIN)/python -m m3u_proxy.setting_docs > docs/settings.md
+	$(BIN)/python -m m3u_proxy --print-env > .env.example
 
 format: $(VENV)/.dev ## put the code in form
 	$(BIN)/ruff check --fix-only

@@ -35,6 +35,7 @@ from m3u_proxy.observe.metrics import Metrics
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.hls.segments import SegmentCache
 from m3u_proxy.pool.loopback import Grants
+from m3u_proxy.setting_effects import idle
 from m3u_proxy.settings import Settings
 from m3u_proxy.storage import directories
 from m3u_proxy.storage.paces import Paces
@@ -109,6 +110,7 @@ class Daemon:
 
     async def _build(self) -> None:
         settings = self._settings
+        _tell_idle(settings)
         _raise_descriptor_limit()
         await asyncio.to_thread(directories.prepare, settings.hls_temp_dir)
         sockets = bind(settings.host, settings.port)
@@ -302,6 +304,11 @@ class Daemon:
         except TimeoutError:
             log.warning("drain deadline: segments on their way are cut")
         await closing
+
+
+def _tell_idle(settings: Settings) -> None:
+    if names := idle(settings):
+        log.warning("set, but without effect in this version: %s", ", ".join(names))
 
 
 def _raise_descriptor_limit() -> None:

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretSt
 from pydantic.config import JsonDict
 
 from m3u_proxy.redact import MASK, redact
+from m3u_proxy.setting_effects import WITHOUT_EFFECT
 
 _FLAGS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 SECRETS: Final = ("api_token", "redis_password")
@@ -205,7 +206,8 @@ def example(group: type[BaseModel]) -> str:
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
         shown = f" Default: {extra['shown']}." if extra["shown"] else ""
         words = allowed(hints[name])
-        text = f"{field.description}. {words[:1].upper()}{words[1:]}.{shown}"
+        idle = " No effect yet." if name in WITHOUT_EFFECT and "effect" not in str(field.description) else ""
+        text = f"{field.description}.{idle} {words[:1].upper()}{words[1:]}.{shown}"
         lines += [
             "",
             textwrap.fill(text, 110, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False),

@@ -56,6 +56,10 @@ class Herald:
 
     def connected(self, record: Record, client: Client) -> None:
         """A viewer has come."""
+        log.info(
+            "viewer joined",
+            extra={"stream": client.stream_id, "viewer": client.id, "peer": client.ip_address},
+        )
         self._emit(
             EventType.CLIENT_CONNECTED,
             record,
@@ -68,6 +72,13 @@ class Herald:
 
     def disconnected(self, record: Record, viewer: Viewer, reason: str) -> None:
         """A viewer has gone."""
+        client = viewer.client
+        log.info(
+            "viewer left: %s, %d bytes",
+            reason,
+            viewer.bytes_served,
+            extra={"stream": client.stream_id, "viewer": client.id, "peer": client.ip_address},
+        )
         self._emit(
             EventType.CLIENT_DISCONNECTED,
             record,

@@ -1,4 +1,4 @@
-"""Debian's nginx with the sample configuration, in front of a daemon."""
+"""Debian's nginx in front of a daemon: any configuration, and the sample."""
 
 from __future__ import annotations
 
@@ -22,26 +22,16 @@ def free_port() -> int:
         return port
 
 
-class Nginx:
-    """``async with Nginx(home, daemon_port, segments) as nginx``: the sample, with ports and paths of a test.
+class NginxProcess:
+    """``async with`` starts it with the configuration ``text``, which listens at ``port``, and ends it.
 
     ``log`` is what it complained about.
     """
 
-    def __init__(self, home: Path, daemon_port: int, segments: Path) -> None:
-        self.port = free_port()
+    def __init__(self, home: Path, port: int, text: str) -> None:
+        self.port = port
         self.log: list[str] = []
         self._config = home / "nginx.conf"
-        text = CONFIG.read_text(encoding="utf-8")
-        for old, new in (
-            ("listen 8080;", f"listen 127.0.0.1:{self.port};"),
-            ("server 127.0.0.1:8085;", f"server 127.0.0.1:{daemon_port};"),
-            ("alias /segments/;", f"alias {segments}/;"),
-            ("worker_processes auto;", "worker_processes 1;"),
-        ):
-            assert text.count(old) == 1, old
-            text = text.replace(old, new)
-        text = text.replace("/tmp/m3u-proxy-nginx", f"{home}/nginx")
         # Directories of tests are closed to others, such as the user nobody of the workers.
         user = "user root;\n" if os.geteuid() == 0 else ""
         self._config.write_text(user + text, encoding="utf-8")
@@ -91,3 +81,20 @@ class Nginx:
     def complaints(self) -> list[str]:
         """What it logged above a notice."""
         return [line for line in self.log if re.search(r"\[(warn|error|crit|alert|emerg)\]", line)]
+
+
+class Nginx(NginxProcess):
+    """``async with Nginx(home, daemon_port, segments)``: the sample, with ports and paths of a test."""
+
+    def __init__(self, home: Path, daemon_port: int, segments: Path) -> None:
+        port = free_port()
+        text = CONFIG.read_text(encoding="utf-8")
+        for old, new in (
+            ("listen 8080;", f"listen 127.0.0.1:{port};"),
+            ("server 127.0.0.1:8085;", f"server 127.0.0.1:{daemon_port};"),
+            ("alias /segments/;", f"alias {segments}/;"),
+            ("worker_processes auto;", "worker_processes 1;"),
+        ):
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        super().__init__(home, port, text.replace("/tmp/m3u-proxy-nginx", f"{home}/nginx"))

@@ -44,10 +44,12 @@ from m3u_proxy.upstream.address import Judge
 from m3u_proxy.upstream.headers import request_headers
 from m3u_proxy.upstream.reach import Reach
 from m3u_proxy.web.context import Context, Health, WebConfig
+from m3u_proxy.web.door import Gate, descriptors_for_clients
 from m3u_proxy.web.links import Links
 from m3u_proxy.web.listener import Deadlines, Listener, bind
 from m3u_proxy.web.loopback import loopback_application
 from m3u_proxy.web.routes import application, metrics_application
+from m3u_proxy.web.tries import Tries
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,6 @@ KEEP_EXTRA = 2
 """Segments served after they have left the playlist."""
 GC_THRESHOLD = 20_000
 """Objects between two collections: requests leave few cycles, and a look at 700 finds none."""
-DESCRIPTOR_RESERVE = 16
 LARGEST_FILE = 2**30
 ADDRESS_SPACE = 8 * 2**30
 ADDRESS_SPACE_PER_CPU = 2**29
@@ -74,9 +75,12 @@ class Daemon:
         self._stack = AsyncExitStack()
         self._stop = asyncio.Event()
         self.instance = token_hex(8)
+        self.pseudonym = f"m3u-proxy-{token_hex(4)}"
+        """In ``Via``; tells nothing of this machine."""
         self.health = Health()
         self.tools = Tools()
         self.census = CensusTaker(self.instance)
+        self.gate = Gate()
         self._inside: list[tuple[str, int]] = []
         """Where FFmpeg reads: nobody else's business, and no target."""
         self.addresses: list[tuple[str, int]] = []
@@ -141,7 +145,7 @@ class Daemon:
         grants = await self._serve_loopback()
         self.audience = wiring.audience(
             *(settings, self.judge, budget, grants, self._transcoder()),
-            *(_viewer_limit(settings.max_viewers), bus),
+            *(_viewer_limit(settings.max_viewers), bus, self.pseudonym),
         )
         self.channels = Channels()
         wiring.channel_streams(settings, self.channels, self.audience)
@@ -154,7 +158,7 @@ class Daemon:
         segments = SegmentCache(budget)
         self._stack.push_async_callback(segments.aclose)
         self.context = self._context(segments)
-        self._listener = Listener(application(self.context), sockets, self._deadlines)
+        self._listener = Listener(application(self.context), sockets, self._deadlines, self.gate)
         self._stack.push_async_callback(self._listener.aclose)
         await self._listener.start()
         if settings.metrics_port is not None:
@@ -177,22 +181,7 @@ class Daemon:
         self.health.loop_lag = lambda: self.lag.seconds
         self.health.crashing = lambda: self.background.degraded
         return Context(
-            config=WebConfig(
-                root_path=settings.root_path,
-                api_token=settings.api_token.get_secret_value() if settings.api_token else None,
-                user_agent=settings.default_user_agent,
-                join_wait=settings.hls_wait_time,
-                body_limit=settings.json_body_limit,
-                body_timeout=settings.body_timeout,
-                version=__version__,
-                docs_url=settings.docs_url,
-                redoc_url=settings.redoc_url,
-                openapi_url=settings.openapi_url,
-                strict_live_ts=settings.strict_live_ts,
-                use_sticky_session=settings.use_sticky_session,
-                is_behind_nginx=settings.sendfile_mode == "nginx",
-                silence=wiring.silence(settings),
-            ),
+            config=self._web_config(),
             audience=self.audience,
             segments=segments,
             webhooks=self.keeping.webhooks,
@@ -203,6 +192,7 @@ class Daemon:
             tools=lambda: self.tools,
             health=self.health,
             check_url=self._check_url,
+            is_ours=self.judge.is_ours,
             request_headers=request_headers,
             metrics=metrics.exposition,
             channels=self.channels,
@@ -211,7 +201,28 @@ class Daemon:
             first_byte=metrics.note_first_byte,
             auth_failures=auth_failures,
             responses=responses,
+            tries=Tries(settings.auth_tries),
             started_at=monotonic(),
+        )
+
+    def _web_config(self) -> WebConfig:
+        settings = self._settings
+        return WebConfig(
+            root_path=settings.root_path,
+            api_token=settings.api_token.get_secret_value() if settings.api_token else None,
+            user_agent=settings.default_user_agent,
+            join_wait=settings.hls_wait_time,
+            body_limit=settings.json_body_limit,
+            body_timeout=settings.body_timeout,
+            version=__version__,
+            pseudonym=self.pseudonym,
+            docs_url=settings.docs_url,
+            redoc_url=settings.redoc_url,
+            openapi_url=settings.openapi_url,
+            strict_live_ts=settings.strict_live_ts,
+            use_sticky_session=settings.use_sticky_session,
+            is_behind_nginx=settings.sendfile_mode == "nginx",
+            silence=wiring.silence(settings),
         )
 
     def _figures(
@@ -228,6 +239,8 @@ class Daemon:
             crashes=self.background.crashes,
             auth_failures=auth_failures,
             responses=responses,
+            refused=self.gate.refused,
+            accept_errors=lambda: self.gate.accept_errors,
             blocked=self.judge.blocked,
             census=lambda: self.census.last,
             log_dropped=self._log_dropped,
@@ -267,7 +280,7 @@ class Daemon:
         host, port = sockets[0].getsockname()
         self._inside.append((host, port))
         grants = Grants(lambda: f"http://{host}:{port}")
-        listener = Listener(loopback_application(grants), sockets, self._deadlines)
+        listener = Listener(loopback_application(grants), sockets, self._deadlines, self.gate, inside=True)
         self._stack.push_async_callback(listener.aclose)
         await listener.start()
         return grants
@@ -275,7 +288,7 @@ class Daemon:
     async def _serve_metrics(self, context: Context, port: int) -> None:
         sockets = bind(self._settings.host, port)
         self.addresses += [sock.getsockname()[:2] for sock in sockets]
-        listener = Listener(metrics_application(context), sockets, self._deadlines)
+        listener = Listener(metrics_application(context), sockets, self._deadlines, self.gate)
         self._stack.push_async_callback(listener.aclose)
         await listener.start()
 
@@ -319,9 +332,8 @@ def _raise_descriptor_limit() -> None:
 
 
 def _viewer_limit(setting: int) -> int:
-    """MAX_VIEWERS, or fewer: a quarter of the descriptors is kept for sources, pipes and files."""
-    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    room = max(1, descriptors - max(descriptors // 4, DESCRIPTOR_RESERVE))
+    """MAX_VIEWERS, or fewer: some of the descriptors are kept for sources, pipes and files."""
+    room = descriptors_for_clients()
     return min(setting or room, room)
 
 

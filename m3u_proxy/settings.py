@@ -66,6 +66,7 @@ class Server(BaseModel):
     api_token: Secret | None = env(None, "Token of the API", "no authentication")
     api_token_file: Text | None = env(None, "File to read API_TOKEN from", "none")
     env_file: Text | None = env(None, "File of further settings, NAME=value; the environment wins", "none")
+    auth_tries: Count = env(20, "Wrong tokens per minute and address until 429; 0 is no limit")
     state_dir: Directory = env(
         ...,
         "Parent of what is kept",

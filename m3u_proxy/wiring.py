@@ -65,6 +65,7 @@ def audience(
     transcoder: Transcoder,
     max_viewers: int,
     bus: Bus,
+    pseudonym: str,
 ) -> Audience:
     """Streams, viewers and the pool that serves them."""
     accounts = Accounts(settings.account_limits)
@@ -75,7 +76,7 @@ def audience(
     )
     live_limits = _live_limits(settings, relay_limits)
     parts = Parts(
-        open_source=Opener(settings, judge, accounts),
+        open_source=Opener(settings, judge, accounts, pseudonym),
         accounts=accounts,
         relay_limits=relay_limits,
         live_limits=live_limits,
@@ -239,8 +240,9 @@ def _inspections(settings: Settings, transcoder: Transcoder) -> Inspections:
 class Opener:
     """Makes a source for an ask; every one of them passes the same judge and pays with a slot."""
 
-    def __init__(self, settings: Settings, judge: Judge, accounts: Accounts) -> None:
+    def __init__(self, settings: Settings, judge: Judge, accounts: Accounts, pseudonym: str) -> None:
         self._judge = judge
+        self._pseudonym = pseudonym
         self._accounts = accounts
         self._tls_verify = settings.upstream_tls_verify
         connect, first = settings.default_connection_timeout, settings.default_read_timeout
@@ -269,4 +271,5 @@ class Opener:
             limits=self._limits(ask),
             tls_verify=self._tls_verify,
             origin=ask.named_by,
+            pseudonym=self._pseudonym,
         )

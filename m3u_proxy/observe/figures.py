@@ -40,6 +40,9 @@ class Sources:
     """Answers by status code."""
     blocked: Mapping[str, int]
     """Targets that the address policy has refused, by class."""
+    refused: Counter[str]
+    """Connections that were not served, by reason."""
+    accept_errors: Callable[[], int]
     census: Callable[[], Census]
     log_dropped: Callable[[], int]
     started_at: float

@@ -19,7 +19,7 @@ from m3u_proxy.observe.figures import Sources
 
 IDLE = "idle"
 """State of a listed stream behind which nothing runs."""
-_CLASSES = ("loopback", "never", "port", "private", "self")
+_CLASSES = ("loopback", "never", "port", "private", "self", "url")
 _SIGNALS = ("SIGKILL", "SIGTERM")
 
 
@@ -76,7 +76,8 @@ class Scrape(Collector):
         yield counter("reconnects", "Sources opened again after a loss", tally.reconnects)
         yield counter("viewer_skips", "Jumps of viewers that were too slow", tally.skips)
         yield counters("viewer_disconnects", "Viewers that left", "reason", tally.left)
-        yield counters("rejected", "Joiners refused at a limit", "reason", tally.rejected)
+        rejected = tally.rejected + self._sources.refused
+        yield counters("rejected", "Joiners and connections refused at a limit", "reason", rejected)
         blocked = self._sources.blocked
         yield counters(
             "ssrf_blocked", "Targets refused by the address policy", "class", _from_zero(_CLASSES, blocked)
@@ -109,6 +110,7 @@ class Scrape(Collector):
         yield gauge("disk_pressure", "1 while no new writer may start", int(sources.disk.pressure))
         yield counters("task_crashes", "Background tasks that crashed", "task", sources.crashes)
         failures = _from_zero(("missing", "wrong"), sources.auth_failures)
+        yield counter("accept_errors", "Connections that could not be accepted", sources.accept_errors())
         yield counters("auth_failures", "Requests without the right token", "reason", failures)
         webhooks = sources.webhooks
         yield counter("events_dropped", "Events that a webhook never got", webhooks.lost)

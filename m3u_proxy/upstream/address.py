@@ -131,24 +131,39 @@ class Judge:
             for ip in reached
         )
 
+    def is_ours(self, target: Target) -> bool:
+        """Whether ``target`` is one of our listeners, as far as that is known without resolving a name."""
+        if target.is_literal:
+            return self.is_own(target.host, target.port)
+        return _is_localhost(target.host) and self.is_own("127.0.0.1", target.port)
+
     def precheck(self, url: str, field: str = "url") -> Target:
         """Parse ``url`` and judge what can be judged without resolving a name; raise InvalidField."""
         target = parse(url, field)
-        name = target.host.removesuffix(".")
         try:
-            self.check_name(name)
+            self.check_name(target.host)
             self.check_port(target.port)
             if target.is_literal:
                 self.check(target.host, target.port, origin="operator")
-            elif name == "localhost" or name.endswith(".localhost"):  # RFC 6761 §6.3
+            elif _is_localhost(target.host):
                 self.check("127.0.0.1", target.port, origin="operator")
         except Blocked as exc:
             raise InvalidField(field, exc.detail) from None
         return target
 
-    def _refuse(self, category: str, why: str = "") -> NoReturn:
+    def refuse(self, category: str, detail: str) -> NoReturn:
+        """Count a target and raise Blocked: also for who finds out later that it is none."""
         self.blocked[category] += 1
-        raise Blocked(category, _WHY[why or category])
+        raise Blocked(category, detail)
+
+    def _refuse(self, category: str, why: str = "") -> NoReturn:
+        self.refuse(category, _WHY[why or category])
+
+
+def _is_localhost(host: str) -> bool:
+    """RFC 6761 §6.3."""
+    name = host.removesuffix(".")
+    return name == "localhost" or name.endswith(".localhost")
 
 
 def _is_local(ip: IPAddress) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 from m3u_proxy.errors import InvalidField, UpstreamError
-from m3u_proxy.upstream.address import AddressClass, Blocked, Judge, JudgingResolver, parse
+from m3u_proxy.upstream.address import AddressClass, Judge, JudgingResolver, parse
 from m3u_proxy.upstream.wire import error_of
 
 LARGEST = 64 * 1024
@@ -51,7 +51,7 @@ class Poster:
             ) as (response, found):
                 return Answer(response.status, await _body(response, end), found)
         except InvalidField as error:
-            raise Blocked("url", error.detail) from None
+            self._judge.refuse("url", error.detail)
 
 
 @asynccontextmanager

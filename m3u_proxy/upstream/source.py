@@ -19,7 +19,6 @@ from yarl import URL
 from m3u_proxy.errors import InvalidField, UpstreamError
 from m3u_proxy.upstream.address import (
     AddressClass,
-    Blocked,
     Judge,
     JudgingResolver,
     Origin,
@@ -28,6 +27,7 @@ from m3u_proxy.upstream.address import (
     parse,
 )
 from m3u_proxy.upstream.headers import basic_credentials, request_headers, retry_after
+from m3u_proxy.upstream.loops import LOOP_DETECTED, may_lead_back
 from m3u_proxy.upstream.ranges import ContentRange, parse_content_range
 from m3u_proxy.upstream.wire import Wire
 
@@ -111,14 +111,19 @@ class HttpSource:
         limits: Limits = Limits(),
         tls_verify: bool = True,
         origin: Origin = "operator",
+        pseudonym: str = "",
     ) -> None:
-        """``headers`` as `request_headers` makes them; ``origin`` is who named ``url``."""
+        """``headers`` as `request_headers` makes them; ``origin`` is who named ``url``; ``pseudonym`` is our
+        own in ``Via``, where a request may come back to us."""
         self._url = url
         self._headers = headers
         self._judge = judge
         self._limits = limits
         self._tls_verify = tls_verify
         self._resolver = JudgingResolver(judge, origin)
+        self._pseudonym = pseudonym
+        self._is_marked = False
+        """Whether the last request held our pseudonym."""
         self._wire: Wire | None = None
         self._deadline = asyncio.timeout(None)
         self._body: StreamReader | None = None
@@ -147,6 +152,8 @@ class HttpSource:
             raise self._overdue() from None
         if response.status == 416 and "Range" in CIMultiDict(self._headers):
             raise RangeRefused(parse_content_range(response.headers.get("Content-Range", "")))
+        if response.status == LOOP_DETECTED and self._is_marked:
+            self._judge.refuse("self", "The source leads back to this proxy")
         if response.status >= 400:
             raise _refusal(response)
         if not 200 <= response.status < 300:
@@ -165,7 +172,7 @@ class HttpSource:
 
     async def _follow(self, wire: Wire) -> tuple[Target, ClientResponse]:
         """Go from hop to hop until something else than a redirect is answered."""
-        target = _parsed(self._url)
+        target = self._parsed(self._url)
         headers = CIMultiDict(self._headers)
         seen: set[URL] = set()
         while len(seen) <= self._limits.redirects and target.url not in seen:
@@ -174,7 +181,7 @@ class HttpSource:
             if response.status not in _REDIRECTS:
                 return target, response
             await wire.disconnect()  # an account may allow no more than one connection
-            following = _redirected(target, response.headers.get("Location", ""))
+            following = self._redirected(target, response.headers.get("Location", ""))
             if not _share_secrets(target, following):
                 for name in _SECRETS_OF_A_HOST:
                     headers.popall(name, None)
@@ -182,6 +189,23 @@ class HttpSource:
                 following = replace(following, userinfo=target.userinfo)
             target = following
         raise UpstreamError("redirects", "The provider redirects in a circle or too often")
+
+    def _parsed(self, url: str) -> Target:
+        try:
+            return parse(url)
+        except InvalidField as exc:
+            self._judge.refuse("url", exc.detail)
+
+    def _redirected(self, target: Target, location: str) -> Target:
+        """Where ``location`` leads from ``target`` (RFC 9110 §10.2.2)."""
+        if not location:
+            raise UpstreamError("protocol", "The provider redirects to nowhere")
+        try:
+            return join(target, location)
+        except InvalidField as exc:
+            self._judge.refuse(
+                "url", f"The provider redirects to a place that is no usable URL: {exc.detail}"
+            )
 
     async def _hop(self, wire: Wire, target: Target, headers: CIMultiDict[str]) -> ClientResponse:
         """One request; afterwards the resolver's origin is that of whatever the answer names."""
@@ -192,6 +216,9 @@ class HttpSource:
         resolver.found = None
         if target.is_literal:  # aiohttp asks no resolver for these
             resolver.found = self._judge.check(target.host, target.port, origin=resolver.origin)
+        self._is_marked = bool(self._pseudonym) and may_lead_back(target, resolver.found)
+        if self._is_marked:
+            headers["Via"] = f"1.1 {self._pseudonym}"
         response = await wire.get(target.url, headers)
         assert resolver.found is not None
         before = AddressClass.NEVER if resolver.origin == "operator" else resolver.origin
@@ -252,25 +279,6 @@ class HttpSource:
         self._unwatch()
         if self._wire is not None:
             await self._wire.aclose()
-
-
-def _parsed(url: str) -> Target:
-    try:
-        return parse(url)
-    except InvalidField as exc:
-        raise Blocked("url", exc.detail) from None
-
-
-def _redirected(target: Target, location: str) -> Target:
-    """Where ``location`` leads from ``target`` (RFC 9110 §10.2.2)."""
-    if not location:
-        raise UpstreamError("protocol", "The provider redirects to nowhere")
-    try:
-        return join(target, location)
-    except InvalidField as exc:
-        raise Blocked(
-            "url", f"The provider redirects to a place that is no usable URL: {exc.detail}"
-        ) from None
 
 
 def _share_secrets(old: Target, new: Target) -> bool:

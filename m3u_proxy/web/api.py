@@ -12,6 +12,7 @@ from m3u_proxy.ffmpeg.command import render
 from m3u_proxy.ffmpeg.profiles import DEFAULT_VARIABLES
 from m3u_proxy.media.bodies import CONTAINERS
 from m3u_proxy.model import Origin, Stream, Transcode, plain_id, transcode_id
+from m3u_proxy.web.attach import attached
 from m3u_proxy.web.body import read_model
 from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.encode import large_json
@@ -48,7 +49,7 @@ async def create_transcode(request: web.Request) -> web.Response:
 
 def plain_stream(context: Context, body: StreamRequest) -> Stream:
     """The definition of an untranscoded stream."""
-    return _define(context, body, plain_id(body.url), body.metadata or {}, None)
+    return _define(context, attached(context, body), plain_id(body.url), body.metadata or {}, None)
 
 
 def transcoded_stream(context: Context, body: TranscodeRequest) -> Stream:
@@ -58,6 +59,7 @@ def transcoded_stream(context: Context, body: TranscodeRequest) -> Stream:
     if context.health.ffmpeg_missing is not None:
         raise Unavailable("ffmpeg unavailable", reason="ffmpeg_missing", retry_after=60.0)
     profile, template = _template(context, body.profile)
+    wanted, body = body.url, attached(context, body)
     context.check_url("url", body.url)
     if "input_url" in body.profile_variables:
         context.check_url("profile_variables.input_url", body.profile_variables["input_url"])
@@ -88,7 +90,7 @@ def transcoded_stream(context: Context, body: TranscodeRequest) -> Stream:
     told = body.profile_variables
     if output_format != DEFAULT_OUTPUT:  # one more thing that makes it another stream
         told = {"format": output_format, **told}
-    stream_id = transcode_id(body.url, profile, inline, told, form)
+    stream_id = transcode_id(wanted, profile, inline, told, form)
     return _define(context, body, stream_id, metadata, transcode)
 
 

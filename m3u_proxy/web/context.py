@@ -19,8 +19,10 @@ from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.checkup import Checkup
 from m3u_proxy.pool.hls.segments import SegmentCache
 from m3u_proxy.upstream.reach import Reach
+from m3u_proxy.upstream.url import Target
 from m3u_proxy.web.links import Links
 from m3u_proxy.web.schema_answers import ConfigurationShown, RedisShown, WorkerShown
+from m3u_proxy.web.tries import Tries
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class WebConfig:
     body_timeout: float
     """Seconds for a request body to arrive."""
     version: str
+    pseudonym: str = ""
+    """What ``Via`` calls us in requests upstream that may come back."""
     docs_url: str = "/docs"
     redoc_url: str = "/redoc"
     openapi_url: str = "/openapi.json"
@@ -91,12 +95,16 @@ class Context:
     health: Health
     check_url: Callable[[str, str], str]
     """Judge a URL given by an editor: field name and URL; the URL, or ``InvalidField``."""
+    is_ours: Callable[[Target], bool]
+    """Whether a target is one of our own listeners, named by address or as ``localhost``."""
     request_headers: Callable[[str, str, Mapping[str, str]], Mapping[str, str]]
     """Headers sent upstream: URL, user agent, the caller's own."""
     metrics: Callable[[str], tuple[bytes, str]]
     """Exposition for an Accept header: body and content type."""
     first_byte: Callable[[str, bool, float], None]
     """Note a joiner's wait: kind, whether it was warm, seconds."""
+    tries: Tries
+    """Wrong tokens, by address."""
     channels: Channels = field(default_factory=Channels)
     """The lineup."""
     hardware: Hardware = field(default_factory=Hardware)

@@ -11,15 +11,17 @@ from aiohttp import web
 
 from m3u_proxy.errors import StartError
 from m3u_proxy.pool.live.sinks import tune
+from m3u_proxy.web.door import Door, Gate
 from m3u_proxy.web.middleware import failure, finish
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 2048
 SHUTDOWN = 0.25
 """Seconds twice given to what is still open at the end; the draining before it was the time to finish."""
 LINGER = 1.0
 """Seconds for which the rest of a refused body is taken in, so that the refusal is read."""
+HURRY = 1.0
+"""Seconds for the header of a request where too many connections wait for one."""
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -70,10 +72,10 @@ class Connection(web.RequestHandler):
     aiohttp waits for ever for a header that never ends, or never begins; ours has a deadline.
     """
 
-    def __init__(self, server: web.Server, deadlines: Deadlines, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, server: web.Server, deadlines: Deadlines, gate: Gate, *, is_limited: bool) -> None:
         super().__init__(
             server,
-            loop=loop,
+            loop=asyncio.get_running_loop(),
             keepalive_timeout=deadlines.idle,
             lingering_time=LINGER,
             access_log=None,  # type: ignore[arg-type]  # means none; the annotation leaves it out
@@ -81,34 +83,56 @@ class Connection(web.RequestHandler):
             auto_decompress=False,  # an encoded body is refused, not decoded
         )
         self._header = deadlines.header
+        self._gate = gate
+        self._is_limited = is_limited
+        self._silent_at: str | None = None
+        """The address, as long as no whole request has come from it over this connection."""
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The clock of the first header starts."""
         super().connection_made(transport)
         tune(transport)
-        self._expect(transport)
+        is_one_too_many = False
+        if self._is_limited:
+            self._silent_at = str((transport.get_extra_info("peername") or [""])[0])
+            is_one_too_many = self._gate.enters(self._silent_at)
+        self._expect(transport, is_one_too_many=is_one_too_many)
 
     def data_received(self, data: bytes) -> None:
         """The clock stops with a whole header, and starts again with the first byte of the next."""
         super().data_received(data)
         if self._messages or self._current_request is not None:
             self._stop_clock()
+            self._spoke()
         elif self._deadline is None and self.transport is not None:
             self._expect(self.transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Nothing is expected any more."""
         self._stop_clock()
+        self._spoke()
         super().connection_lost(exc)
 
-    def _expect(self, transport: asyncio.BaseTransport) -> None:
-        self._deadline = asyncio.get_running_loop().call_later(self._header, transport.close)
+    def _expect(self, transport: asyncio.BaseTransport, *, is_one_too_many: bool = False) -> None:
+        patience = min(HURRY, self._header) if is_one_too_many else self._header
+        self._deadline = asyncio.get_running_loop().call_later(
+            patience, self._give_up, transport, is_one_too_many
+        )
+
+    def _give_up(self, transport: asyncio.BaseTransport, is_one_too_many: bool) -> None:
+        self._gate.refused["per_address"] += is_one_too_many
+        transport.close()
 
     def _stop_clock(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _spoke(self) -> None:
+        if self._silent_at is not None:
+            self._gate.spoke(self._silent_at)
+            self._silent_at = None
 
     def handle_error(
         self,
@@ -127,13 +151,41 @@ class Connection(web.RequestHandler):
         return response
 
 
-class Listener:
-    """Serves an application on bound sockets: ``start``, ``close_door``, then ``aclose``."""
+class TurnedAway(Connection):
+    """A connection for which there is no room: its first request is answered 503, whatever it is."""
 
-    def __init__(self, app: web.Application, sockets: list[socket.socket], deadlines: Deadlines) -> None:
-        self._sockets = sockets
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Another may be turned away."""
+        super().connection_lost(exc)
+        self._gate.leaving -= 1
+
+
+async def _come_back(request: web.BaseRequest) -> web.StreamResponse:
+    response = failure(503, "No room for more connections", {"Retry-After": "2"})
+    finish(request, response)
+    response.force_close()
+    return response
+
+
+class Listener:
+    """Serves an application on bound sockets: ``start``, ``close_door``, then ``aclose``.
+
+    One ``inside`` is for FFmpeg, which only comes where it was sent: no limit on connections holds there.
+    """
+
+    def __init__(
+        self,
+        app: web.Application,
+        sockets: list[socket.socket],
+        deadlines: Deadlines,
+        gate: Gate,
+        *,
+        inside: bool = False,
+    ) -> None:
         self._deadlines = deadlines
-        self._servers: list[asyncio.Server] = []
+        self._gate = gate
+        self._is_limited = not inside
+        self._doors = [Door(sock, gate, self._connection, is_limited=not inside) for sock in sockets]
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN)
         self.addresses = [(sock.getsockname()[0], sock.getsockname()[1]) for sock in sockets]
         """Address and port of every socket."""
@@ -141,24 +193,25 @@ class Listener:
     async def start(self) -> None:
         """Accept connections."""
         await self._runner.setup()
-        loop = asyncio.get_running_loop()
-        for sock in self._sockets:
-            self._servers.append(await loop.create_server(self._connection, sock=sock, backlog=BACKLOG))
+        self._away = web.Server(_come_back, handler_cancellation=True)
+        for door in self._doors:
+            door.open()
 
-    def _connection(self) -> Connection:
+    def _connection(self, has_room: bool) -> Connection:
+        if not has_room:
+            hurried = Deadlines(min(HURRY, self._deadlines.header), self._deadlines.idle)
+            return TurnedAway(self._away, hurried, self._gate, is_limited=False)
         server = self._runner.server
         assert server is not None
-        return Connection(server, self._deadlines, asyncio.get_running_loop())
+        return Connection(server, self._deadlines, self._gate, is_limited=self._is_limited)
 
     async def close_door(self) -> None:
         """Accept no more; open connections go on."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        for door in self._doors:
+            await door.aclose()
 
     async def aclose(self) -> None:
         """End every connection."""
         await self.close_door()
+        await self._away.shutdown(SHUTDOWN)
         await self._runner.cleanup()
-        for sock in self._sockets:
-            sock.close()

@@ -26,6 +26,7 @@ from m3u_proxy.errors import (
     UpstreamError,
 )
 from m3u_proxy.pool.vod.vod import RangeNotSatisfiable
+from m3u_proxy.upstream.loops import LOOP_DETECTED, has_come_back
 from m3u_proxy.web.body import BadBody, given
 from m3u_proxy.web.context import CONTEXT
 
@@ -175,7 +176,11 @@ def finish(request: web.BaseRequest, response: web.StreamResponse) -> None:
 
 
 def authorize(request: web.Request) -> None:
-    """Refuse a request without the right token; raises an HTTP 401 or 403 before the body is read."""
+    """Refuse a request without the right token, before its body is read.
+
+    Raises ``Refused``: 401 without a token, 403 for a wrong one, 429 after too many of them. A right one is
+    let in from wherever it comes.
+    """
     expected = request.app[CONTEXT].config.api_token
     if not expected:
         return
@@ -194,7 +199,18 @@ def authorize(request: web.Request) -> None:
         )
     if not hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode()):
         failures["wrong"] += 1
+        wait = request.app[CONTEXT].tries.note(request.remote or "")
+        if wait is not None:
+            raise Refused(429, "Too many wrong API tokens", challenge | {"Retry-After": str(math.ceil(wait))})
         raise Refused(403, "Invalid API token", challenge)
+
+
+def refuse_loop(request: web.Request) -> None:
+    """Refuse a request that we ourselves have sent, which would wait for its own answer."""
+    if "Via" in request.headers and has_come_back(
+        request.headers.getall("Via"), request.app[CONTEXT].config.pseudonym
+    ):
+        raise Refused(LOOP_DETECTED, "The source of this stream leads back to it", {})
 
 
 class Refused(ProxyError):

@@ -61,7 +61,7 @@ async def health(request: web.Request) -> web.Response:
     try:
         authorize(request)
     except Refused as refused:
-        if refused.status == 403:
+        if refused.status != 401:
             raise
         return web.json_response({"status": status}, status=code, headers=headers)
     statistics = proxy_stats(context)

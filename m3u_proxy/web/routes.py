@@ -24,7 +24,7 @@ from m3u_proxy.web import (
     statistics,
 )
 from m3u_proxy.web.context import CONTEXT, Context
-from m3u_proxy.web.middleware import MEDIA, Handler, answer, authorize
+from m3u_proxy.web.middleware import MEDIA, Handler, answer, authorize, refuse_loop
 from m3u_proxy.web.openapi import document
 from m3u_proxy.web.schema_answers import ConnectionTested, DeletedByMetadata, DeletedOldest, FileValidated
 from m3u_proxy.web.schema_hooks import (
@@ -170,6 +170,7 @@ def _guarded(route: Route) -> Handler:
     async def guarded(request: web.Request) -> web.StreamResponse:
         if route.media:
             request[MEDIA] = True
+            refuse_loop(request)
         if not route.open or "url" in request.query:
             authorize(request)
         return await route.handler(request)

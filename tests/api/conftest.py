@@ -47,8 +47,8 @@ async def _loop_is_up(daemon: Daemon) -> None:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Daemon]:
-    """With a token, which its client does not send by itself."""
-    async with running(tmp_path_factory.mktemp("guarded"), API_TOKEN=TOKEN) as started:
+    """With a token, which its client does not send by itself, and as many wrong ones as a test likes."""
+    async with running(tmp_path_factory.mktemp("guarded"), API_TOKEN=TOKEN, AUTH_TRIES="0") as started:
         yield started
 
 

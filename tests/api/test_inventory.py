@@ -18,7 +18,7 @@ from tests.support.contract import PREFIX, PROTECTED, PUBLIC, both_forms
 def test_every_route_is_public_or_protected() -> None:
     config = WebConfig(PREFIX, "token", "agent", 1.0, 1024, 1.0, "0")
     nothing = cast("Any", None)
-    app = application(Context(config, *[nothing] * 12))
+    app = application(Context(config, *[nothing] * 14))
     found = set()
     for route in app.router.routes():
         assert route.resource is not None

@@ -15,6 +15,7 @@ COUNTERS: Final[Mapping[str, set[str]]] = {
     "m3u_proxy_reconnects": set(),
     "m3u_proxy_rejected": {"reason"},
     "m3u_proxy_ssrf_blocked": {"class"},
+    "m3u_proxy_accept_errors": set(),
     "m3u_proxy_auth_failures": {"reason"},
     "m3u_proxy_responses": {"code"},
     "m3u_proxy_hls_fetches": {"what"},

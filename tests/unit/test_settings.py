@@ -152,6 +152,7 @@ DEFAULTS: dict[str, Any] = {
     "DRAIN": 7,
     "TERM_KILL": 2,
     "SEG_STALL": 10,
+    "AUTH_TRIES": 20,
     "HEADER_TIMEOUT": 10,
     "BODY_TIMEOUT": 15,
     "IDLE_TIMEOUT": 30,

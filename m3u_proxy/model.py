@@ -206,15 +206,15 @@ class RunSnapshot:
     key: str
     kind: Kind
     state: State
-    reason: str | None
-    bytes_in: int
-    bitrate: float
+    reason: str | None = None
+    bytes_in: int = 0
+    bitrate: float = 0.0
     """Bits per second over the last seconds, as received."""
-    skips: int
-    media_info: Mapping[str, object]
-    upstream_connections: int
+    skips: int = 0
+    media_info: Mapping[str, object] = field(default_factory=dict)
+    upstream_connections: int = 0
     """Open to a provider now."""
-    ffmpeg_pid: int | None
+    ffmpeg_pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

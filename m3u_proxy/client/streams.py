@@ -10,6 +10,7 @@ from m3u_proxy.client.text import rate, table
 
 Stream = Mapping[str, Any]
 
+COLUMNS = ("STREAM", "TYPE", "STATE", "SOURCE", "VIEWERS", "IN")
 SHORTEST_ID = 4
 """Characters of an id that say enough."""
 
@@ -34,25 +35,19 @@ def bitrate_of(stream: Stream) -> float:
     return float(info.get("bitrate_kbps") or 0) * 1000
 
 
+def row(stream: Stream) -> tuple[object, ...]:
+    """Its cells under `COLUMNS`."""
+    kind, state = stream["stream_type"], stream["state"]
+    incoming = rate(bitrate_of(stream))
+    return name_of(stream), kind, state, source_of(stream), stream["client_count"], incoming
+
+
 def listing(streams: list[Stream]) -> str:
     """All of them, or what to do when there are none."""
     if not streams:
         return "No streams. Add one:  m3u-proxy add http://provider.example/live.ts --name News\n"
-    rows = [
-        (
-            one["stream_id"],
-            name_of(one),
-            one["stream_type"],
-            one["state"],
-            source_of(one),
-            one["client_count"],
-            rate(bitrate_of(one)),
-            one["reason"] or "",
-        )
-        for one in streams
-    ]
-    headers = ("ID", "NAME", "TYPE", "STATE", "SOURCE", "VIEWERS", "RATE", "WHY")
-    return table(headers, rows, right="     rr")
+    rows = [(one["stream_id"], *row(one), one["reason"] or "") for one in streams]
+    return table(("ID", *COLUMNS, "WHY"), rows, right="    rrr")
 
 
 def find(api: Api, wanted: str) -> Stream:

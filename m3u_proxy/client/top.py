@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TextIO
 
 from m3u_proxy.client.api import Api, ClientError
-from m3u_proxy.client.streams import bitrate_of, name_of, source_of
+from m3u_proxy.client.streams import COLUMNS, name_of, row
 from m3u_proxy.client.text import period, rate, size, table
 
 VIEWERS_SHOWN = 15
@@ -54,20 +54,10 @@ def render(found: Mapping[str, Any]) -> str:
     names = {one["stream_id"]: name_of(one) for one in streams}
     parts = [_head(found["health"], streams, clients), "\n"]
     rows = [
-        (
-            name_of(one),
-            one["stream_type"],
-            one["state"],
-            source_of(one),
-            one["client_count"],
-            rate(bitrate_of(one)),
-            size(one["total_bytes_served"]),
-            one["reason"] or "",
-        )
-        for one in streams[:STREAMS_SHOWN]
+        (*row(one), size(one["total_bytes_served"]), one["reason"] or "") for one in streams[:STREAMS_SHOWN]
     ]
-    headers = ("STREAM", "TYPE", "STATE", "SOURCE", "VIEWERS", "IN", "SENT", "WHY")
-    parts.append(table(headers, rows, right="   rrrr") if rows else "No streams.\n")
+    shown = table((*COLUMNS, "SENT", "WHY"), rows, right="   rrrr")
+    parts.append(shown if rows else "No streams.\n")
     parts.append(_rest(len(streams), STREAMS_SHOWN, "streams"))
     if clients:
         viewers = [

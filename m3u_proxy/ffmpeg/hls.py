@@ -281,9 +281,7 @@ class HlsWriter(Running):
             reason=trouble.reason if trouble else None,
             bytes_in=self._bytes_in + (run.fed if run else 0),
             bitrate=self._bitrate(),
-            skips=0,
             media_info=self._media_info(run),
-            upstream_connections=0,
             ffmpeg_pid=run.pid if run else None,
         )
 

@@ -313,12 +313,8 @@ class Supply:
             state=self.state,
             reason=self.error.reason if self.error else None,
             bytes_in=inner.bytes_in if inner else 0,
-            bitrate=0.0,
-            skips=0,
-            media_info={},
             upstream_connections=int(self._opening or self._begun is not None)
             + (inner.connections if inner else 0),
-            ffmpeg_pid=None,
         )
 
 

@@ -277,10 +277,7 @@ class Passthrough(Running):
             reason=self.error.reason if self.error else None,
             bytes_in=self.bytes_in,
             bitrate=self._rate.read(monotonic(), self.bytes_in),
-            skips=0,
-            media_info={},
             upstream_connections=len(self.downloads) + self._tree.fetching,
-            ffmpeg_pid=None,
         )
 
 

@@ -334,5 +334,4 @@ class Relay(Running):
             skips=self._fanout.skips,
             media_info=self._intake.media_info() | self._succession.media_info(),
             upstream_connections=int(self.connected),
-            ffmpeg_pid=None,
         )

@@ -90,9 +90,9 @@ def test_bit_errors_never_break_it(flips: list[tuple[int, int]]) -> None:
 def _best_seconds(scanner: Scanner, piece: bytes) -> float:
     best = 1e9
     for _ in range(7):
-        begin = time.perf_counter()
+        begin = time.thread_time()
         scanner.feed(piece)
-        best = min(best, time.perf_counter() - begin)
+        best = min(best, time.thread_time() - begin)
     return best
 
 
@@ -120,9 +120,9 @@ def test_time_is_linear_in_what_is_fed(packet: bytes) -> None:
     def seconds(count: int) -> float:
         best = 1e9
         for _ in range(3):
-            begin = time.perf_counter()
+            begin = time.thread_time()
             Fed([CHANNEL.data[: 10 * PACKET], packet * count])
-            best = min(best, time.perf_counter() - begin)
+            best = min(best, time.thread_time() - begin)
         return best
 
     assert seconds(8000) < 30 * seconds(1000) + 0.01

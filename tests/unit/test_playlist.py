@@ -302,8 +302,8 @@ def test_a_long_playlist_takes_no_time() -> None:
     text = b"#EXTM3U\n#EXT-X-TARGETDURATION:6\n" + lines.encode()
 
     def once() -> float:
-        started = time.perf_counter()
+        started = time.thread_time()
         assert parse(text, hosts=(ORIGIN,)).render(urls).count("\n") == 2002
-        return time.perf_counter() - started
+        return time.thread_time() - started
 
     assert min(once() for _ in range(5)) < 0.015

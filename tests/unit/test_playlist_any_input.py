@@ -253,11 +253,11 @@ def test_no_input_takes_long(what: str) -> None:
     text = head + REPEATED[what] * (UNIT_KIB * 1024 // len(REPEATED[what]))
 
     def once() -> float:
-        started = time.perf_counter()
+        started = time.thread_time()
         playlist = parsed(text.decode())
         if playlist is not None:
             written(playlist)
-        return time.perf_counter() - started
+        return time.thread_time() - started
 
     assert min(once() for _ in range(3)) < 0.1
 
@@ -274,7 +274,7 @@ def test_rubbish_of_the_largest_size_is_judged_in_bounded_time() -> None:
         b"\xff",
     ]
     text = b"#EXTM3U\n" + b"".join(rng.choices(words, k=200_000))
-    started = time.perf_counter()
+    started = time.thread_time()
     outs = written(parse(text[:SIZE], hosts=NAMES))
-    assert time.perf_counter() - started < 3
+    assert time.thread_time() - started < 3
     assert not any(HOST in out for out in outs)

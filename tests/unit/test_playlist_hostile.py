@@ -71,9 +71,9 @@ def test_ten_megabytes_are_refused_unread() -> None:
     text = b"#EXTM3U\n" + b"#EXTINF:4,\na.ts\n" * 650_000
 
     def once() -> float:
-        started = time.perf_counter()
+        started = time.thread_time()
         refused(text)
-        return time.perf_counter() - started
+        return time.thread_time() - started
 
     assert min(once() for _ in range(5)) < 0.001
 

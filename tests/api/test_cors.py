@@ -39,6 +39,7 @@ def visible(headers: dict[str, str], ignored: set[str]) -> dict[str, str]:
 
 @pytest.mark.parametrize("prefix", ["", "/m3u-proxy"])
 async def test_media_routes_may_be_read_by_any_page(daemon: Daemon, prefix: str) -> None:
+    """Trap 49: one value for the origin."""
     for path in MEDIA:
         for method in ("GET", "HEAD"):
             reply = await ask(daemon.port, head(prefix + path, ORIGIN, method=method))
@@ -99,6 +100,7 @@ async def test_head_is_get_without_a_body(daemon: Daemon) -> None:
 
 
 async def test_every_route_answers_under_both_paths(daemon: Daemon) -> None:
+    """Trap 38: with and without the prefix."""
     for method, path in sorted(PUBLIC | PROTECTED):
         target = path.format(id=ID, name="ui.css", client="nobody")
         plain, prefixed = [

@@ -46,6 +46,7 @@ async def site() -> AsyncIterator[Origin]:
 
 @pytest.mark.parametrize("prefix", ["", PREFIX])
 async def test_a_playlist_and_its_addresses(daemon: Daemon, site: Origin, prefix: str) -> None:
+    """Trap 19: addresses are path-absolute with the prefix; trap 20: their leaves."""
     stream_id = await made(daemon, site.url("/master.m3u8"))
     async with daemon.http.get(f"{prefix}/hls/{stream_id}/playlist.m3u8?client_id=a%2Fb") as response:
         headers, text = lower(response.headers), await response.text()

@@ -140,6 +140,7 @@ async def test_players_are_counted_once_and_bytes_add_up(daemon: Daemon, site: O
 
 
 async def test_what_a_source_really_yields_decides(daemon: Daemon, site: Origin) -> None:
+    """Trap 21: both endpoints work for every source, whatever its name says."""
     site.on("/list.ts", playlist(live(*segments("d.ts"))))
     site.on("/body.m3u8", Answer(ts=True))
     lists = await made(daemon, site.url("/list.ts"))
@@ -169,6 +170,7 @@ async def _move(site: Origin) -> None:
 async def test_a_player_that_waits_is_not_silent(
     launch: Callable[..., AbstractAsyncContextManager[Daemon]], tmp_path: Path, site: Origin
 ) -> None:
+    """Trap 45: who waits for a slow segment lives on."""
     site.on("/slow.m3u8", playlist(live(*segments("slow.ts"), target=1)))
     site.on("/slow.ts", Answer(mute=True))
     async with launch(tmp_path, HLS_WAIT_TIME="5") as daemon:

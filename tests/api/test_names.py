@@ -94,6 +94,7 @@ async def test_a_client_is_the_same_when_it_comes_back(daemon: Daemon, origin: O
 
 
 async def test_two_devices_with_one_name_both_play(daemon: Daemon, origin: Origin) -> None:
+    """Trap 44: they do not end each other."""
     path = (await daemon.post("/streams", url=origin.url("/live.ts")))["stream_endpoint"] + "?client_id=tv"
     async with daemon.http.get(path) as first, daemon.http.get(path) as second:
         assert first.headers["X-Client-ID"] == "tv"

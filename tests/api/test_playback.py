@@ -126,6 +126,7 @@ async def test_nothing_of_the_providers_headers_reaches_viewers(daemon: Daemon, 
 async def test_an_upstream_failure_is_told_before_the_first_byte(
     daemon: Daemon, origin: Origin, answer: Answer, status: int
 ) -> None:
+    """Trap 24: a real status before the first byte, never 200 with nothing."""
     origin.on("/bad.ts", answer)
     url = origin.url("/bad.ts?password=CANARY")
     plain = (await daemon.post("/streams", url=url))["stream_endpoint"]
@@ -180,6 +181,7 @@ async def test_a_failure_is_told_to_hls_players_too(daemon: Daemon, origin: Orig
 
 
 async def test_each_form_leads_to_the_other(daemon: Daemon) -> None:
+    """Trap 21: both endpoints work for every stream."""
     url = "http://provider.example/forms.ts"
     plain = (await daemon.post("/streams", url=url))["stream_id"]
     hls = (await daemon.post("/transcode", url=url, profile=TO_HLS))["stream_id"]

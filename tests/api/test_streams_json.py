@@ -84,6 +84,7 @@ async def test_what_is_given_does_not_change_the_id(daemon: Daemon) -> None:
 
 
 async def test_metadata_comes_back_as_python_prints_it(daemon: Daemon) -> None:
+    """Trap 6: values come back as text."""
     given = {"n": 7, "x": 1.0, "yes": True, "no": False, "s": "a=b;\n'\"", "": "empty"}
     shown = {"n": "7", "x": "1.0", "yes": "True", "no": "False", "s": "a=b;\n'\"", "": "empty"}
     answer = await daemon.post("/streams", url="http://provider.example/metadata.ts", metadata=given)
@@ -95,6 +96,7 @@ async def test_metadata_comes_back_as_python_prints_it(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize("empty", [None, []])
 async def test_null_and_an_empty_list_are_the_default(daemon: Daemon, empty: object) -> None:
+    """Trap 27: ``[]`` is an empty map."""
     answer = await daemon.post(
         "/streams",
         url="http://provider.example/empty.ts",
@@ -110,6 +112,7 @@ async def test_null_and_an_empty_list_are_the_default(daemon: Daemon, empty: obj
 
 
 async def test_null_header_values_are_dropped_and_numbers_are_text(daemon: Daemon) -> None:
+    """Trap 32: a header that is null is dropped, not refused."""
     headers = {"X-Keep": "1", "X-Null": None, "X-Number": 5}
     answer = await daemon.post("/streams", url="http://provider.example/headers.ts", headers=headers)
     row = (await daemon.get(f"/streams/{answer['stream_id']}"))["stream"]
@@ -207,6 +210,7 @@ async def test_a_delete_is_over_when_it_is_answered(daemon: Daemon, origin: Orig
 
 
 async def test_creation_contacts_nobody(daemon: Daemon, origin: Origin) -> None:
+    """Trap 9: creating is instant and contacts nobody."""
     before = len(origin.connections)
     url = origin.url("/untouched.ts")
     made = await daemon.post("/streams", url=url, failover_urls=[url + "2"], failover_resolver_url=url)

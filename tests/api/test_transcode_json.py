@@ -68,6 +68,7 @@ async def test_pipe_output(daemon: Daemon) -> None:
 
 
 async def test_the_listing_shows_what_the_caller_sent_and_what_was_added(daemon: Daemon) -> None:
+    """Trap 5: ``transcoding`` is the text ``true``, whatever the caller says."""
     made = await transcode(daemon, profile=TO_TS, metadata={"transcoding": False, "profile": "mine", "n": 7})
     assert made["metadata"] == {"transcoding": "False", "profile": "mine", "n": "7"}
     row = (await daemon.get(f"/streams/{made['stream_id']}"))["stream"]
@@ -89,6 +90,7 @@ async def test_named_profiles_have_the_ids_that_editors_know(daemon: Daemon) -> 
 
 
 async def test_one_url_and_other_outputs_are_other_streams(daemon: Daemon) -> None:
+    """Trap 10: inline templates differ in their ids."""
     bodies: list[dict[str, Any]] = [
         {"profile": TO_HLS},
         {"profile": TO_TS},
@@ -116,6 +118,7 @@ async def test_one_url_and_other_outputs_are_other_streams(daemon: Daemon) -> No
     ],
 )
 async def test_the_output_is_judged_from_the_output_side(daemon: Daemon, template: str, form: str) -> None:
+    """Trap 22: an input that is a playlist is no HLS output, and a pipe may be named in one."""
     answer = await transcode(daemon, profile=template)
     assert answer["format"] == form
     assert answer["stream_endpoint"].startswith("/hls/" if form == "hls" else "/stream/")
@@ -123,6 +126,7 @@ async def test_the_output_is_judged_from_the_output_side(daemon: Daemon, templat
 
 @pytest.mark.parametrize("empty", [None, []])
 async def test_null_and_an_empty_list_are_the_default(daemon: Daemon, empty: object) -> None:
+    """Trap 27: ``[]`` is an empty map."""
     named = await transcode(daemon)
     answer = await transcode(
         daemon, profile=None, profile_variables=empty, metadata=empty, headers=empty, output_format=None

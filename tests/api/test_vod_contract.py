@@ -117,6 +117,7 @@ RANGES: dict[str, tuple[int, ...] | None] = {
 @pytest.mark.parametrize("is_known", [False, True], ids=["first", "known"])
 @pytest.mark.parametrize("wanted", RANGES)
 async def test_every_kind_of_range(daemon: Daemon, provider: Origin, wanted: str, is_known: bool) -> None:
+    """Trap 26: exact 206 and 416, and lengths."""
     one = await film(daemon, provider, a_file(BODY))
     if is_known:
         await one.get()
@@ -346,6 +347,7 @@ async def test_another_part_than_the_one_asked_for_is_refused(daemon: Daemon, pr
 
 
 async def test_a_cut_that_can_be_mended_is_not_seen(daemon: Daemon, provider: Origin) -> None:
+    """Trap 26: a lost file is resumed at the byte."""
     for broken in (a_file(BODY, rst=20_000), a_file(BODY, fin=20_000)):
         one = await film(daemon, provider, broken, a_file(BODY))
         async with daemon.http.get(one.path) as response:
@@ -369,6 +371,7 @@ UNMENDABLE = {
 async def test_a_cut_that_cannot_be_mended_is_seen(
     daemon: Daemon, provider: Origin, why: str, version: str
 ) -> None:
+    """Trap 26: what cannot be resumed is broken off."""
     one = await film(daemon, provider, *UNMENDABLE[why])
     reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
     try:

@@ -51,6 +51,7 @@ async def test_a_viewer_gets_both_tracks_from_a_keyframe_on(
 
 
 async def test_a_hundred_viewers_are_one_connection(daemon: Daemon, origin: Origin, sample: bytes) -> None:
+    """Trap 25: one provider connection for each live stream."""
     stream = await create(daemon, origin.url("/live.ts"))
     async with aiohttp.ClientSession(daemon.url, connector=aiohttp.TCPConnector(limit=0)) as http:
         viewers = [read_some(http, f"/stream/{stream}", 2 * SECOND) for _ in range(100)]

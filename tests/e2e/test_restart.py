@@ -32,6 +32,7 @@ async def killed(daemon: Daemon) -> None:
 
 
 async def test_after_a_crash_hooks_and_streams_are_back(tmp_path: Path, origin: Origin) -> None:
+    """Trap 46: ids and webhooks survive a restart; trap 4: the end of a run that a crash hid is told once."""
     async with Receiver() as editor:
         async with Daemon(tmp_path) as daemon:
             await daemon.post("/webhooks", url=editor.url, timeout=5, retry_attempts=2, headers={"X-A": "b"})
@@ -71,6 +72,7 @@ async def test_after_a_crash_hooks_and_streams_are_back(tmp_path: Path, origin: 
 
 
 async def test_an_orderly_end_tells_everything_before_it_ends(tmp_path: Path, origin: Origin) -> None:
+    """Trap 4: SIGTERM tells the end of each run before the process ends."""
     async with Receiver() as editor:
         async with Daemon(tmp_path) as daemon:
             await daemon.post("/webhooks", url=editor.url)

@@ -80,6 +80,7 @@ class Player:
 async def test_a_player_that_seeks_is_one_connection(
     daemon: Daemon, provider: Origin, body: bytes, order: str
 ) -> None:
+    """Trap 25: one provider connection for each viewer of a file."""
     path = await film(daemon, provider)
     place = await Player.at(daemon, path, 0)
     await place.take(body, 0)

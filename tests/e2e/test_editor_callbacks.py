@@ -61,7 +61,7 @@ async def looks_around(editor: Editor, event: Received) -> None:
 
 
 START = pytest.param(Answer(status=456), 456, id="at the start")
-MIDDLE = pytest.param(Answer(ts=True, back=BACK, rst=BACK + 2 * SECOND), None, id="in the middle")
+MIDDLE = pytest.param(Answer(ts=True, back=BACK, rst=5 * SECOND), None, id="in the middle")
 
 
 @pytest.mark.parametrize(("fault", "status"), [START, MIDDLE])

@@ -109,6 +109,7 @@ def source_of(world: World, name: str) -> Origin:
 @pytest.mark.parametrize("named_by", SOURCES)
 @pytest.mark.parametrize("what", ["segment", "key", "map", "variant", "rendition"])
 async def test_what_a_playlist_may_name(world: World, what: str, named_by: str) -> None:
+    """A68."""
     source = source_of(world, named_by)
     for canary in canaries(world, named_by):
         for hop in (False, True):  # named, or where something that was named redirects to
@@ -156,6 +157,7 @@ async def test_a_source_that_lies_inside_may_name_what_lies_there(world: World, 
 @pytest.mark.parametrize("path", ["/index.m3u8", "/live.ts", "/film.mp4"])
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_where_a_source_may_redirect_to(world: World, path: str, status: int) -> None:
+    """A37."""
     for canary in canaries(world, "public"):
         location = canary.url(path)
         world.public.on(path, Answer(status=status, redirect=location))
@@ -194,6 +196,7 @@ async def test_a_variant_elsewhere_does_not_gain_trust(world: World) -> None:
 
 
 async def test_names_are_judged_by_what_they_resolve_to(world: World) -> None:
+    """A35."""
     port = world.public.port
     lines = [*segments(f"http://private.test:{port}/a.ts"), *segments(f"http://both.test:{port}/b.ts")]
     world.public.on("/names.m3u8", playlist(live(*lines)))
@@ -207,7 +210,7 @@ async def test_names_are_judged_by_what_they_resolve_to(world: World) -> None:
 
 
 async def test_a_name_that_is_bound_anew(world: World) -> None:
-    """Public when the playlist is read, private when its segment is: each connection is judged for itself."""
+    """A38: public when the playlist is read, private when its segment is: each connection is judged."""
     port = world.public.port
     world.public.on("/rebind.m3u8", playlist(live(*segments("a.ts"))))
     stream_id = await made(world.daemon, f"http://rebind.test:{port}/rebind.m3u8")
@@ -233,7 +236,7 @@ async def test_who_may_create_what(world: World) -> None:
 
 
 async def test_no_source_leads_back_to_the_proxy(world: World) -> None:
-    """Not to what players use, and not to what FFmpeg reads."""
+    """A22: not to what players use, and not to what FFmpeg reads."""
     ports = _listening(world.daemon.pid)
     assert len(ports) >= 2
     for port in ports:

@@ -21,6 +21,7 @@ def concrete(path: str) -> str:
 
 
 async def test_a_protected_route_needs_the_token(guarded: Daemon, token: str) -> None:
+    """A1, A2: without one 401, with a wrong one 403."""
     for method, path in sorted(both_forms(PROTECTED)):
         for headers, status, body in (
             ({}, 401, MISSING),
@@ -94,6 +95,7 @@ async def test_the_first_source_of_a_token_decides(guarded: Daemon, token: str) 
 
 
 async def test_nothing_of_a_body_is_waited_for_without_the_token(guarded: Daemon) -> None:
+    """A1: not even of 100 MB."""
     for extra in ((), ("Expect: 100-continue",)):
         fields = ("Content-Type: application/json", "Content-Length: 100000000", *extra)
         reply = await ask(guarded.port, head("/streams", *fields, method="POST"), within=1.0)
@@ -135,6 +137,7 @@ async def test_the_root_is_a_word_for_programs_and_a_page_for_people(guarded: Da
 
 
 async def test_a_token_in_the_query_reaches_no_answer(guarded: Daemon, token: str) -> None:
+    """A4: nor, by the fixture, the log."""
     reply = await ask(guarded.port, with_body(f"/streams?api_token={token}", b'{"url":"ftp://x/"}'))
     assert reply.status == 422
     assert token.encode() not in reply.raw

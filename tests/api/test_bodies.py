@@ -50,6 +50,7 @@ GOOD = b'{"url":"http://provider.example/body.ts"}'
     ids=lambda value: repr(value)[:30],
 )
 async def test_what_is_no_such_object_is_422(daemon: Daemon, path: str, body: bytes) -> None:
+    """A10, A11, A14."""
     before = (await daemon.get("/streams"))["total"]
     reply = await ask(daemon.port, with_body(path, body), within=1.0)
     assert reply.status == 422, reply.body
@@ -74,6 +75,7 @@ def padded(size: int) -> bytes:
 
 
 async def test_a_body_over_the_limit_is_413(daemon: Daemon) -> None:
+    """A15."""
     assert (await ask(daemon.port, with_body("/streams", padded(LIMIT)))).status == 200
     large = padded(LIMIT + 1)
     chunked = head("/streams", "Content-Type: application/json", "Transfer-Encoding: chunked", method="POST")
@@ -98,6 +100,7 @@ async def test_an_expected_body_is_asked_for(daemon: Daemon) -> None:
 
 
 async def test_a_body_longer_than_it_says_is_400(daemon: Daemon) -> None:
+    """A15."""
     fields = ("Content-Type: application/json", f"Content-Length: {len(GOOD) - 1}")
     reply = await ask(daemon.port, head("/streams", *fields, method="POST") + GOOD)
     assert reply.status in (400, 422)
@@ -106,6 +109,7 @@ async def test_a_body_longer_than_it_says_is_400(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "identity, gzip", "x"])
 async def test_an_encoded_body_is_415(daemon: Daemon, encoding: str) -> None:
+    """A15."""
     body = gzip.compress(GOOD) if "gzip" in encoding else GOOD
     reply = await ask(daemon.port, with_body("/streams", body, f"Content-Encoding: {encoding}"))
     assert reply.status == 415
@@ -123,6 +127,7 @@ async def test_an_encoded_body_is_415(daemon: Daemon, encoding: str) -> None:
 )
 @pytest.mark.parametrize("path", ["/streams", "/transcode"])
 async def test_what_a_page_can_send_unasked_is_415(daemon: Daemon, path: str, kind: str) -> None:
+    """A19, A104."""
     data = head(path, f"Content-Type: {kind}", f"Content-Length: {len(GOOD)}", method="POST") + GOOD
     assert (await ask(daemon.port, data)).status == 415
 
@@ -135,6 +140,7 @@ async def test_a_body_without_a_type_is_json_unless_a_page_sent_it(daemon: Daemo
 
 
 async def test_much_metadata_within_the_limits_is_data(daemon: Daemon) -> None:
+    """A58."""
     metadata = {f"k{number}; -i 'x' $(y)": "v\n=;\"'`" + "x" * 1000 for number in range(64)}
     body = json.dumps({"url": "http://provider.example/much.ts", "metadata": metadata}).encode()
     reply = await ask(daemon.port, with_body("/streams", body))

@@ -39,7 +39,7 @@ def visible(headers: dict[str, str], ignored: set[str]) -> dict[str, str]:
 
 @pytest.mark.parametrize("prefix", ["", "/m3u-proxy"])
 async def test_media_routes_may_be_read_by_any_page(daemon: Daemon, prefix: str) -> None:
-    """Trap 49: one value for the origin."""
+    """A20, Trap 49: one value for the origin."""
     for path in MEDIA:
         for method in ("GET", "HEAD"):
             reply = await ask(daemon.port, head(prefix + path, ORIGIN, method=method))
@@ -77,6 +77,7 @@ async def test_plain_options_of_a_media_route(daemon: Daemon) -> None:
 
 
 async def test_management_routes_may_be_read_by_no_other_page(daemon: Daemon) -> None:
+    """A20: nor asked for by a preflight."""
     preflight = (ORIGIN, "Access-Control-Request-Method: POST")
     for path in CONTROL:
         for data in (head(path, ORIGIN), head(path, *preflight, method="OPTIONS")):

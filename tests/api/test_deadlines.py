@@ -29,6 +29,7 @@ async def _closed_after(port: int, first: bytes, within: float) -> tuple[float, 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "])
 async def test_half_a_header_is_closed(tmp_path: Path, sent: bytes) -> None:
+    """A88, A91."""
     async with Daemon(tmp_path, HEADER_TIMEOUT="1") as daemon:
         waited, said = await _closed_after(daemon.port, sent, 5.0)
     assert waited >= 0.9

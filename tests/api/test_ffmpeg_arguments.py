@@ -28,6 +28,7 @@ async def post(daemon: Daemon, **body: Any) -> tuple[int, Any]:
     "value", ["1M -i file:///etc/passwd", "-y", "/etc/passwd", "$(touch s)", "1M\n", "tee", "../x"]
 )
 async def test_variables_have_types(daemon: Daemon, name: str, value: str) -> None:
+    """A51."""
     status, detail = await post(daemon, profile=PIPE, profile_variables={name: value})
     assert status == 422
     assert [row["loc"] for row in detail] == [["body", "profile_variables", name]]
@@ -35,6 +36,7 @@ async def test_variables_have_types(daemon: Daemon, name: str, value: str) -> No
 
 @pytest.mark.parametrize("value", ["http://169.254.169.254/", "ftp://provider.example/a", "http://a@b@c/"])
 async def test_another_input_is_judged_like_a_url(daemon: Daemon, value: str) -> None:
+    """A52."""
     status, detail = await post(daemon, profile=PIPE, profile_variables={"input_url": value})
     assert status == 422
     assert detail[0]["loc"] == ["body", "profile_variables", "input_url"]
@@ -42,6 +44,7 @@ async def test_another_input_is_judged_like_a_url(daemon: Daemon, value: str) ->
 
 @pytest.mark.parametrize("value", ["mp4 -y /x", "../x", "tee", "", "rtp", "image2", "MPEGTS"])
 async def test_the_output_format_is_one_of_a_list(daemon: Daemon, value: str) -> None:
+    """A56."""
     status, detail = await post(daemon, output_format=value)
     assert status == 422 if value else status in (200, 422)
     if status == 422:
@@ -93,6 +96,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 async def test_a_template_beyond_the_list_is_400(daemon: Daemon, name: str) -> None:
+    """A52."""
     before = (await daemon.get("/streams"))["total"]
     status, detail = await post(daemon, profile=REFUSED[name])
     assert status == 400
@@ -112,6 +116,7 @@ async def test_a_template_over_4_kib_is_422(daemon: Daemon) -> None:
     "text", ["$(touch {s})", "`touch {s}`", "; touch {s}", "| touch {s}", "&touch${IFS}{s}", ">{s}"]
 )
 async def test_no_field_reaches_a_shell(daemon: Daemon, origin: Origin, tmp_path: Path, text: str) -> None:
+    """A62."""
     sentinel = tmp_path / "sentinel"
     bad = text.replace("{s}", str(sentinel))
     url = origin.url(f"/live.ts?{text[:2]}")
@@ -136,6 +141,7 @@ async def test_no_field_reaches_a_shell(daemon: Daemon, origin: Origin, tmp_path
 async def test_the_child_sees_neither_the_source_nor_our_secrets(
     guarded: Daemon, origin: Origin, token: str
 ) -> None:
+    """A61."""
     headers = {"X-API-Token": token}
     url = origin.url("/live.ts?password=CANARY")
     body = {"url": url, "profile": PIPE, "metadata": {"k": "CANARY"}, "headers": {"X-A": "CANARY"}}

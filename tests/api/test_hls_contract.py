@@ -290,6 +290,7 @@ async def test_a_playlist_is_no_segment_and_a_segment_no_playlist(daemon: Daemon
 
 
 async def test_header_parameters_are_ignored(daemon: Daemon, site: Origin) -> None:
+    """A48."""
     stream_id = await made(daemon, site.url("/film.m3u8"))
     evil = "&h_host=evil.example&h_authorization=CANARY&h_x%0d%0aY=1&h_cookie=CANARY"
     text = await fetch(daemon, f"/hls/{stream_id}/playlist.m3u8?client_id=tv{evil}")

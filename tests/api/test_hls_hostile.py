@@ -45,6 +45,7 @@ LARGE = {
 
 @pytest.mark.parametrize("how", LARGE)
 async def test_too_large(scene: Scene, how: str) -> None:
+    """A63."""
     answer = replace(LARGE[how], headers={"Content-Type": PLAYLIST_TYPE, **LARGE[how].headers})
     async with bounded(scene):
         status = 503 if how == "announced" else 502
@@ -67,6 +68,7 @@ ENCODED = {
 
 @pytest.mark.parametrize("how", ENCODED)
 async def test_encodings_nobody_asked_for(scene: Scene, how: str) -> None:
+    """A66."""
     encoding, data = ENCODED[how]
     headers = {"Content-Type": PLAYLIST_TYPE, "Content-Encoding": encoding}
     answer = Answer(headers=headers, body=data, length=True)
@@ -87,6 +89,7 @@ async def test_an_encoding_we_can_undo(scene: Scene) -> None:
 
 
 async def test_more_segments_than_there_may_be(scene: Scene) -> None:
+    """A65."""
     async with bounded(scene, seconds=8.0, memory=160 * MIB):
         lines = segments(*(f"{n}.ts" for n in range(20_001)))
         found = urls(await scene.text("/many.m3u8", playlist(live(*lines))))
@@ -97,6 +100,7 @@ async def test_more_segments_than_there_may_be(scene: Scene) -> None:
 
 @pytest.mark.parametrize("line", ["#EXT-X-STREAM-INF:BANDWIDTH=1\nv{n}.m3u8", '#EXT-X-DATERANGE:ID="{n}"'])
 async def test_many_of_a_kind(scene: Scene, line: str) -> None:
+    """A65."""
     lines = "\n".join(line.format(n=n) for n in range(60_000))
     path = await scene.open(f"/kind-{len(line)}.m3u8", playlist(f"#EXTM3U\n{lines}\n"))
     async with bounded(scene, seconds=8.0, memory=160 * MIB), scene.daemon.http.get(path) as response:
@@ -135,6 +139,7 @@ CHILDREN = {
 
 @pytest.mark.parametrize("uri", CHILDREN, ids=range(len(CHILDREN)))
 async def test_what_a_playlist_may_point_at(scene: Scene, uri: str) -> None:
+    """A68, A80."""
     number = list(CHILDREN).index(uri)
     key = f'#EXT-X-KEY:METHOD=AES-128,URI="{uri}"'
     text = await scene.text(f"/child-{number}.m3u8", playlist(ended(*segments(uri, "a.ts"), key)))
@@ -173,6 +178,7 @@ TAGS = """#EXT-X-KEY:METHOD=AES-128,URI="{u}"
 
 @pytest.mark.parametrize("number", range(len(TAGS.splitlines())))
 async def test_no_tag_carries_an_address(scene: Scene, number: int) -> None:
+    """A69, A71."""
     line = TAGS.splitlines()[number]
     secret = scene.url("/secret.ts")
     for variant, target in enumerate((secret, secret.replace("http:", ""), secret.replace("127", "%31%327"))):
@@ -203,6 +209,7 @@ INJECTED = [
 
 @pytest.mark.parametrize("number", range(len(INJECTED)))
 async def test_no_line_is_gained(scene: Scene, number: int) -> None:
+    """A70."""
     evil = INJECTED[number]
     lines = [f'#EXT-X-KEY:METHOD=AES-128,URI="{evil}"', f"#EXTINF:2,{evil}", evil, *segments("b.ts")]
     text = await scene.text(f"/inject-{number}.m3u8", playlist(live(*lines).encode()))
@@ -229,6 +236,7 @@ NUMBERS = [
 
 @pytest.mark.parametrize("number", range(len(NUMBERS)))
 async def test_absurd_numbers(scene: Scene, number: int) -> None:
+    """A73."""
     path = await scene.open(f"/number-{number}.m3u8", playlist(f"#EXTM3U\n{NUMBERS[number]}\n"))
     async with bounded(scene, seconds=1.5):
         async with scene.daemon.http.get(path) as response:

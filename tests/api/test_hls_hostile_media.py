@@ -60,6 +60,7 @@ HEADS = {
 
 @pytest.mark.parametrize("how", HEADS)
 async def test_heads_that_are_none(scene: Scene, how: str) -> None:
+    """A86."""
     scene.on(f"/head-{how}.ts", Answer(raw=HEADS[how]))
     scene.on(f"/head-{how}.key", Answer(raw=HEADS[how]))
     key = f'#EXT-X-KEY:METHOD=AES-128,URI="head-{how}.key"'
@@ -72,6 +73,7 @@ async def test_heads_that_are_none(scene: Scene, how: str) -> None:
 
 
 async def test_trailers_without_an_end(scene: Scene) -> None:
+    """A86."""
     raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % len(TS) + TS + b"\r\n0\r\n"
     scene.on("/trailers.ts", Answer(raw=raw + b"X-A: b\r\n" * 500_000))
     [url] = urls(await scene.text("/trailers.m3u8", playlist(live(*segments("trailers.ts")))))
@@ -81,6 +83,7 @@ async def test_trailers_without_an_end(scene: Scene) -> None:
 
 
 async def test_header_fields_of_the_origin_stay_there(scene: Scene) -> None:
+    """A87."""
     evil = {
         "Content-Type": "text/html; charset=\x0bx",
         "Content-Disposition": "attachment",
@@ -115,6 +118,7 @@ SPLIT = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\rX-Evil: 1\r\nContent-Leng
 
 
 async def test_a_header_that_would_split(scene: Scene) -> None:
+    """A86."""
     scene.on("/split.ts", Answer(raw=SPLIT + TS))
     [url] = urls(await scene.text("/split.m3u8", playlist(live(*segments("split.ts")))))
     reply = await ask(scene.daemon.port, head(url), within=WAIT)
@@ -141,6 +145,7 @@ async def test_what_is_no_segment(scene: Scene, how: str) -> None:
 
 
 async def test_a_segment_of_two_bytes_and_one_without_an_end(scene: Scene) -> None:
+    """A84."""
     scene.on("/one.ts", body(b"\x47\x00"))
     scene.on("/endless.ts", Answer(body=TS * (64 * MIB // len(TS))))
     text = await scene.text("/sizes.m3u8", playlist(live(*segments("one.ts", "endless.ts"))))
@@ -172,6 +177,7 @@ async def test_a_key_that_hangs_costs_nobody_else(scene: Scene) -> None:
 
 
 async def test_a_thousand_forged_tokens(scene: Scene) -> None:
+    """A46."""
     text = await scene.text("/forged.m3u8", playlist(ended(*segments("a.ts"))))
     [url] = urls(text)
     good = token(url)
@@ -186,6 +192,7 @@ async def test_a_thousand_forged_tokens(scene: Scene) -> None:
 
 
 async def test_five_hundred_ranges(scene: Scene) -> None:
+    """A101."""
     data = TS * 20
     parts = [f"#EXT-X-BYTERANGE:1000@{n * 1000}" for n in range(10)]
     lines = [line for part in parts for line in ("#EXTINF:2,", part, "all.ts")]
@@ -200,6 +207,7 @@ async def test_five_hundred_ranges(scene: Scene) -> None:
 
 
 async def test_a_reader_that_stops_is_cut_and_slows_nobody(scene: Scene) -> None:
+    """A90."""
     data = TS * (6 * MIB // len(TS))
     scene.on("/stop.ts", body(data))
     [url] = urls(await scene.text("/stop.m3u8", playlist(ended(*segments("stop.ts")))))

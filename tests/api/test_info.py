@@ -132,6 +132,7 @@ async def test_a_trailing_slash_is_cut_from_what_was_tested(
 
 
 async def test_what_is_not_reached_is_told_coarsely(launch: Launch, tmp_path: Path) -> None:
+    """A43: coarsely, and not more than ten times a minute."""
     unreachable = {
         "success": False,
         "message": "The address cannot be reached from here",

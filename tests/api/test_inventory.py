@@ -9,16 +9,28 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from m3u_proxy.web.context import Context, WebConfig
-from m3u_proxy.web.middleware import answer
+from m3u_proxy.web.context import CONTEXT, Context, WebConfig
+from m3u_proxy.web.middleware import Handler, answer
 from m3u_proxy.web.routes import application
 from tests.support.contract import PREFIX, PROTECTED, PUBLIC, both_forms
 
 
-def test_every_route_is_public_or_protected() -> None:
-    config = WebConfig(PREFIX, "token", "agent", 1.0, 1024, 1.0, "0")
+def _context() -> Context:
+    """With nobody behind it."""
     nothing = cast("Any", None)
-    app = application(Context(config, *[nothing] * 14))
+    return Context(WebConfig(PREFIX, "token", "agent", 1.0, 1024, 1.0, "0"), *[nothing] * 14)
+
+
+def _serving(handler: Handler) -> web.Application:
+    app = web.Application(middlewares=[answer])
+    app[CONTEXT] = _context()
+    app.router.add_get("/", handler)
+    return app
+
+
+def test_every_route_is_public_or_protected() -> None:
+    """A6."""
+    app = application(_context())
     found = set()
     for route in app.router.routes():
         assert route.resource is not None
@@ -47,8 +59,7 @@ async def _written_to_nobody(request: web.Request) -> web.Response:
 
 
 async def test_a_peer_that_has_gone_is_no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
-    app = web.Application(middlewares=[answer])
-    app.router.add_get("/", _written_to_nobody)
+    app = _serving(_written_to_nobody)
     async with TestServer(app) as server, aiohttp.ClientSession() as http:
         with pytest.raises(aiohttp.ClientConnectionError):
             await http.get(server.make_url("/"))
@@ -56,8 +67,8 @@ async def test_a_peer_that_has_gone_is_no_fault_of_ours(caplog: pytest.LogCaptur
 
 
 async def test_an_unexpected_fault_is_a_neutral_500() -> None:
-    app = web.Application(middlewares=[answer])
-    app.router.add_get("/", _faulty)
+    """A112."""
+    app = _serving(_faulty)
     async with (
         TestServer(app) as server,
         aiohttp.ClientSession(headers={"Accept": "text/html"}) as http,
@@ -71,8 +82,7 @@ async def test_an_unexpected_fault_is_a_neutral_500() -> None:
 
 
 async def test_a_body_that_breaks_off_does_not_look_complete() -> None:
-    app = web.Application(middlewares=[answer])
-    app.router.add_get("/", _breaks_off)
+    app = _serving(_breaks_off)
     async with (
         TestServer(app) as server,
         aiohttp.ClientSession() as http,

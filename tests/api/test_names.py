@@ -29,6 +29,7 @@ IDS = [
 
 @pytest.mark.parametrize("path", ["/streams/{}", "/stream/{}", "/hls/{}/playlist.m3u8", "/hls/{}/segment.ts"])
 async def test_an_id_that_is_none_of_ours_is_404(daemon: Daemon, path: str) -> None:
+    """A107."""
     for name in IDS:
         reply = await ask(daemon.port, head(path.replace("{}", name)))
         assert reply.status == 404, name
@@ -56,11 +57,13 @@ async def test_an_id_of_a_megabyte_is_no_request(daemon: Daemon) -> None:
     ],
 )
 async def test_static_files_are_a_fixed_table(daemon: Daemon, name: str) -> None:
+    """A105."""
     reply = await ask(daemon.port, head(f"/static/{name}"))
     assert (reply.status, reply.json()) == (404, {"detail": "Not Found"})
 
 
 async def test_odd_names_of_viewers_are_one_printable_line(daemon: Daemon, origin: Origin) -> None:
+    """A107, A115."""
     path = (await daemon.post("/streams", url=origin.url("/live.ts")))["stream_endpoint"]
     # a line break, an escape sequence, a right-to-left override, then more than anybody needs
     query = "username=a%0d%0ab%1b%5B31mc%E2%80%AEd" + "x" * 2000
@@ -78,6 +81,7 @@ async def test_odd_names_of_viewers_are_one_printable_line(daemon: Daemon, origi
 
 
 async def test_a_forged_address_is_a_name_and_nothing_more(guarded: Daemon) -> None:
+    """A16."""
     for name in ("X-Forwarded-For", "X-Real-IP", "Forwarded"):
         async with guarded.http.get("/streams", headers={name: "127.0.0.1"}) as response:
             assert response.status == 401

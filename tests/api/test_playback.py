@@ -88,6 +88,7 @@ async def test_what_is_sent_upstream(daemon: Daemon, origin: Origin) -> None:
 
 
 async def test_nothing_of_the_providers_headers_reaches_viewers(daemon: Daemon, origin: Origin) -> None:
+    """A87, A114."""
     theirs = {
         "Set-Cookie": "a=CANARY",
         "Refresh": "0; CANARY",

@@ -94,6 +94,7 @@ WHERE: dict[str, list[str | int]] = {
 async def test_a_forbidden_target_is_422_and_contacts_nobody(
     daemon: Daemon, origin: Origin, path: str, field: str
 ) -> None:
+    """A21, A22, A23, A24, A26, A27, A28, A29, A31, A32, A34, A39, A53, A54."""
     before = (await daemon.get("/streams"))["total"]
     wrong = []
     for text, message in VECTORS:
@@ -133,6 +134,7 @@ async def test_private_and_here_loopback_targets_are_legitimate(daemon: Daemon, 
 async def test_loopback_needs_a_token_or_a_local_listener(
     launch: Callable[..., AbstractAsyncContextManager[Daemon]], tmp_path: Path, origin: Origin
 ) -> None:
+    """A9, A23, A24, A27."""
     async with launch(tmp_path, HOST="0.0.0.0") as daemon:
         for host in ("127.0.0.1", "localhost", "[::1]", "127.1", "[::ffff:127.0.0.1]"):
             url = origin.url("/live.ts", host=host)
@@ -153,6 +155,7 @@ async def test_loopback_needs_a_token_or_a_local_listener(
     ],
 )
 async def test_a_redirect_to_a_forbidden_target_is_502(daemon: Daemon, origin: Origin, location: str) -> None:
+    """A37."""
     origin.on("/hop.ts", Answer(redirect=location.replace("{own}", str(daemon.port))))
     made = await daemon.post("/streams", url=origin.url(f"/hop.ts?{len(location)}"))
     async with daemon.http.get(made["stream_endpoint"]) as response:

@@ -117,7 +117,7 @@ RANGES: dict[str, tuple[int, ...] | None] = {
 @pytest.mark.parametrize("is_known", [False, True], ids=["first", "known"])
 @pytest.mark.parametrize("wanted", RANGES)
 async def test_every_kind_of_range(daemon: Daemon, provider: Origin, wanted: str, is_known: bool) -> None:
-    """Trap 26: exact 206 and 416, and lengths."""
+    """A101, Trap 26: exact 206 and 416, and lengths."""
     one = await film(daemon, provider, a_file(BODY))
     if is_known:
         await one.get()

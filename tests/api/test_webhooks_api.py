@@ -88,6 +88,7 @@ async def test_null_and_empty_lists_mean_the_default(daemon: Daemon) -> None:
 async def test_what_is_wrong_is_refused_and_nothing_is_kept(
     daemon: Daemon, body: dict[str, Any], field: str
 ) -> None:
+    """A41: no webhook to metadata services."""
     status, answer = await send(daemon, "POST", "/webhooks", json=body)
     assert status == 422
     assert answer["detail"][0]["loc"][:2] == ["body", field]

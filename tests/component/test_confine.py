@@ -56,6 +56,7 @@ def any_launcher(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 async def test_it_gets_what_it_needs_and_nothing_else(
     fake: FakeFFmpeg, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """A61."""
     secrets = {"API_TOKEN": "canary-1", "REDIS_PASSWORD": "canary-2", "LD_PRELOAD": "", "FFREPORT": "file=x"}
     kept = {"HOME": "/home/x", "TZ": "UTC", "LC_ALL": "C.UTF-8", "LIBVA_DRIVER_NAME": "iHD"}
     for name, value in (secrets | kept).items():
@@ -118,6 +119,7 @@ def limits(text: str) -> dict[str, list[str]]:
 
 @pytest.mark.usefixtures("any_launcher")
 async def test_a_file_beyond_its_limit_ends_it(tmp_path: Path) -> None:
+    """A81."""
     child = make(
         ["/bin/sh", "-c", "read go; exec /bin/dd if=/dev/zero of=segment.ts bs=65536 count=64"],
         tmp_path,

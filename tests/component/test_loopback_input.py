@@ -377,6 +377,7 @@ def playlist_of(*uris: str) -> bytes:
 async def test_a_segment_of_another_protocol_is_not_opened(
     films: dict[str, bytes], tmp_path: Path, binary: str, scheme: str
 ) -> None:
+    """A74, A75."""
     canary, out = tmp_path / "canary.ts", tmp_path / "out.ts"
     canary.write_bytes(films["plain1.ts"])
     text = playlist_of("plain0.ts", scheme.format(path=canary))
@@ -399,6 +400,7 @@ async def test_a_segment_of_another_protocol_is_not_opened(
 async def test_a_segment_that_names_further_files_leads_nowhere(
     films: dict[str, bytes], binary: str, evil: bytes
 ) -> None:
+    """A78."""
     files = {**films, "evil.m3u8": playlist_of("evil.ts"), "evil.ts": evil, "canary.ts": films["plain1.ts"]}
     argv = await asyncio.to_thread(command, binary, "mpegts")
     async with serving(files, "evil.m3u8") as feed:
@@ -411,6 +413,7 @@ async def test_a_segment_that_names_further_files_leads_nowhere(
 
 @pytest.mark.needs("ffmpeg")
 async def test_keys_are_used_only_where_they_are_expected(films: dict[str, bytes]) -> None:
+    """A76."""
     argv = await asyncio.to_thread(command, "ffmpeg", "mpegts")
     async with serving({**films, "other.m3u8": films["aes.m3u8"]}, "other.m3u8") as feed:
         data, error = await read_whole(pipe_source(feed, argv))

@@ -72,4 +72,5 @@ async def test_who_is_slow_is_not_waited_for(origin: Origin, answer: Answer) -> 
 
 @pytest.mark.parametrize("answer", USELESS.values(), ids=USELESS)
 async def test_rubbish_is_no_next_source(origin: Origin, answer: Answer) -> None:
+    """A42."""
     assert await answer_of(origin, answer) is None

@@ -81,6 +81,7 @@ async def test_the_page_asks_for_the_token_and_works_below_a_root_path(
 
 
 async def test_what_others_wrote_is_shown_as_text(chromium: Browser, tmp_path: Path) -> None:
+    """A117."""
     title = '<img src="x" onerror="document.title=1">'
     async with Daemon(tmp_path) as daemon:
         page, wrong = await open_page(chromium, f"{daemon.url}/ui")

@@ -110,6 +110,7 @@ def test_two_streams_with_one_writer_get_their_own_addresses() -> None:
 
 
 def test_a_token_is_worth_nothing_for_another_stream_or_another_process() -> None:
+    """A46."""
     links = Links(ROOT)
     token = token_of(urls(page(links, Writer("segment_0.ts")))[0])
     with pytest.raises(Forged):
@@ -119,6 +120,7 @@ def test_a_token_is_worth_nothing_for_another_stream_or_another_process() -> Non
 
 
 def test_no_single_character_of_a_token_can_be_changed() -> None:
+    """A46."""
     links = Links(ROOT)
     token = token_of(urls(page(links, Writer("segment_0.ts")))[0])
     for at in range(len(token)):

@@ -71,6 +71,7 @@ def test_text_says_when_how_bad_who_and_about_whom(pipe: Pipe) -> None:
 
 
 def test_json_is_one_object_per_line(pipe: Pipe) -> None:
+    """A115."""
     with Logs("info", "json", fd=pipe.writer):
         log.warning("opened\r\n%s", "it", extra={"stream": "1e50", "viewer": "c7"})
         log.error("plain")
@@ -89,6 +90,7 @@ def test_json_is_one_object_per_line(pipe: Pipe) -> None:
 
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_nothing_secret_in_message_exception_or_context(pipe: Pipe, style: Any) -> None:
+    """A108."""
     with Logs("debug", style, fd=pipe.writer):
         error = failure("http://bob:CANARY@provider.example/live/CANARY/CANARY/1.ts?x=CANARY")
         log.error("lost %s", error, exc_info=error, extra={"stream": "/live/CANARY/CANARY/1.ts"})

@@ -232,6 +232,7 @@ def test_a_stream_that_turns_into_something_else_gives_its_packets_first() -> No
 
 
 def test_64_kib_without_sync_are_survived() -> None:
+    """A82."""
     fed = Fed([CHANNEL.data, b"\x01" * 65_536, CHANNEL.data])
     assert fed.data == CHANNEL.data * 2
     assert fed.scanner.dropped_bytes == 65_536

@@ -138,6 +138,7 @@ def test_lines_end_at_cr_and_lf_wherever_the_read_was_cut() -> None:
 
 
 def test_lines_are_redacted_and_free_of_control_characters() -> None:
+    """A111."""
     tail = Tail(redact)
     tail.feed(b"\x1b[31mhttp://p.example/live/user/pass/1.ts\x1b[0m \x07\xff\xfe end\x85\n")
     (line,) = tail.last(1)

@@ -22,7 +22,6 @@ from m3u_proxy.events import Bus
 from m3u_proxy.ffmpeg.binary import Binaries, locate
 from m3u_proxy.ffmpeg.command import HlsOptions
 from m3u_proxy.ffmpeg.confine import Confinement
-from m3u_proxy.ffmpeg.hardware import tell as tell_hardware
 from m3u_proxy.ffmpeg.profiles import profiles
 from m3u_proxy.ffmpeg.run import Kit, Ledger
 from m3u_proxy.ffmpeg.tools import Tools, look_up
@@ -125,7 +124,6 @@ class Daemon:
         self.health.ffmpeg_missing = self.binaries.reason if self.binaries.ffmpeg is None else None
         _tell_ffmpeg(self.binaries)
         self.hardware = await wiring.hardware(settings, self.binaries)
-        tell_hardware(self.hardware)
 
         self.upkeep = Upkeep(settings, self.instance)
         await self.upkeep.look()

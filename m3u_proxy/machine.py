@@ -13,10 +13,9 @@ import sys
 from pathlib import Path
 from typing import Final, TextIO
 
-from m3u_proxy import wiring
 from m3u_proxy.errors import StartError
 from m3u_proxy.ffmpeg.binary import FFmpeg, locate
-from m3u_proxy.ffmpeg.hardware import DEVICES, Hardware
+from m3u_proxy.ffmpeg.hardware import DEVICES, Hardware, find
 from m3u_proxy.settings import Settings
 from m3u_proxy.storage import directories, disk
 
@@ -51,7 +50,8 @@ def prepare(settings: Settings, *, exported: bool) -> int:
 
 async def _look(settings: Settings) -> tuple[FFmpeg | None, Hardware]:
     binaries = await locate(settings.ffmpeg_path, settings.ffprobe_path)
-    return binaries.ffmpeg, await wiring.hardware(settings, binaries)
+    said = settings.hw_accel_available, settings.hw_accel_type, settings.hw_accel_device
+    return binaries.ffmpeg, await find(*said, binaries.ffmpeg)
 
 
 def _ignore(root: Path) -> None:

@@ -143,14 +143,6 @@ def checkup(pool: Pool, binaries: Binaries, kit: Kit) -> Checkup:
     return Checkup(pool, pool.parts.accounts, look)
 
 
-async def hardware(settings: Settings, binaries: Binaries) -> hw.Hardware:
-    """What encodes: as the settings say, and found out where they say nothing."""
-    if settings.hw_accel_available is not None:
-        kind = settings.hw_accel_type if settings.hw_accel_available else "cpu"
-        return hw.named(kind, settings.hw_accel_device)
-    return await hw.detect(binaries.ffmpeg) if binaries.ffmpeg is not None else hw.Hardware()
-
-
 def _live_limits(settings: Settings, limits: RelayLimits) -> RelayLimits:
     if not settings.strict_live_ts_overlap_trim:
         return limits
@@ -174,6 +166,14 @@ def _strict(settings: Settings, live: Limits) -> Limits:
     if not 0 < silence < (live.stall or inf):
         return live
     return replace(live, stall=silence, silence="circuit_breaker")
+
+
+async def hardware(settings: Settings, binaries: Binaries) -> hw.Hardware:
+    """What encodes; told once."""
+    said = settings.hw_accel_available, settings.hw_accel_type, settings.hw_accel_device
+    found = await hw.find(*said, binaries.ffmpeg)
+    hw.tell(found)
+    return found
 
 
 def facts(settings: Settings, binaries: Binaries) -> Facts:

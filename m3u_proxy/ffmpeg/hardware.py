@@ -64,6 +64,13 @@ def named(kind: str, device: str) -> Hardware:
     return Hardware(kind.strip().lower(), encoding, device)
 
 
+async def find(available: bool | None, kind: str, device: str, ffmpeg: FFmpeg | None) -> Hardware:
+    """What encodes: as somebody says who has looked already, or found out if nobody does (``None``)."""
+    if available is not None:
+        return named(kind if available else "cpu", device)
+    return await detect(ffmpeg) if ffmpeg is not None else Hardware()
+
+
 async def detect(ffmpeg: FFmpeg, devices: Path = DEVICES) -> Hardware:
     """Try what the machine shows, best first: NVENC, VA-API on each render node, Quick Sync.
 

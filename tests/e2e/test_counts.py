@@ -239,3 +239,20 @@ async def test_a_delete_is_true_when_it_is_answered(
     assert editor.of(ids[1]).count("stream_stopped") == 0
     for one in devices:
         await one.leaves()
+
+
+async def test_a_source_that_is_lost_for_good_is_told_once(
+    daemon: Daemon, origin: Origin, editor: Editor
+) -> None:
+    """Trap 4: also a run that fails in its middle frees its slot, once."""
+    origin.on("/lost.ts", Answer(ts=True, rst=500_000), Answer(status=404))
+    stream_id = await add(editor, origin.url("/lost.ts"))
+    device = await Device.plays(daemon, f"/stream/{stream_id}")
+    async with asyncio.timeout(20):
+        await device.reader.read()  # to its end
+    await says(editor, 0, 0, within=AT_ONCE)
+    await told_over(editor, stream_id)
+    assert editor.of(stream_id)[-2:] == ["client_disconnected", "stream_stopped"]
+    await device.leaves()
+    await editor.call("DELETE", f"/streams/{stream_id}")
+    assert editor.of(stream_id).count("stream_stopped") == 1

@@ -15,6 +15,7 @@ from benchmarks.cpu import Meter
 from benchmarks.daemon import Daemon
 from benchmarks.failover import failover
 from benchmarks.faults import faults
+from benchmarks.lineup import lineup
 from benchmarks.nginx import files, paced
 from benchmarks.origin import SETTLED, Origin
 from benchmarks.pass_through import mid_download, pass_through
@@ -196,6 +197,7 @@ ALL: dict[str, Scenario] = {
     "failover": failover,
     "faults": faults,
     "api": api,
+    "lineup": lineup,
     "storm": storm,
     "cold-start": cold_start,
 }

@@ -42,7 +42,7 @@ from m3u_proxy.upkeep import Upkeep
 from m3u_proxy.upstream.address import Judge
 from m3u_proxy.upstream.headers import request_headers
 from m3u_proxy.upstream.reach import Reach
-from m3u_proxy.web.context import Context, Health, WebConfig
+from m3u_proxy.web.context import Context, Health
 from m3u_proxy.web.door import Gate, descriptors_for_clients
 from m3u_proxy.web.links import Links
 from m3u_proxy.web.listener import Deadlines, Listener, bind
@@ -147,10 +147,11 @@ class Daemon:
         )
         self.channels = Channels()
         wiring.channel_streams(settings, self.channels, self.audience)
+        self.lineups = wiring.lineups(settings, self.channels, self.audience.pool.parts)
         self.paces = Paces(self.audience.pool.parts.pacer, settings.state_dir)
         await self.paces.load()
         self._stack.push_async_callback(self.paces.save)
-        keeping = await wiring.keeping(settings, self.judge, self.audience.catalog, bus)
+        keeping = await wiring.keeping(settings, self.judge, self.audience.catalog, self.channels, bus)
         self.keeping = await self._stack.enter_async_context(keeping)
         self._stack.push_async_callback(self.audience.aclose, "shutdown")
         segments = SegmentCache(budget)
@@ -179,7 +180,7 @@ class Daemon:
         self.health.loop_lag = lambda: self.lag.seconds
         self.health.crashing = lambda: self.background.degraded
         return Context(
-            config=self._web_config(),
+            config=wiring.web_config(settings, self.pseudonym),
             audience=self.audience,
             segments=segments,
             webhooks=self.keeping.webhooks,
@@ -194,6 +195,9 @@ class Daemon:
             request_headers=request_headers,
             metrics=metrics.exposition,
             channels=self.channels,
+            importer=self.lineups.importer,
+            open_document=self.lineups.open_source,
+            guide=self.lineups.guide,
             hardware=self.hardware,
             profiles=profiles(self.hardware.encoding, self.hardware.device),
             first_byte=metrics.note_first_byte,
@@ -201,26 +205,6 @@ class Daemon:
             responses=responses,
             tries=Tries(settings.auth_tries),
             started_at=monotonic(),
-        )
-
-    def _web_config(self) -> WebConfig:
-        settings = self._settings
-        return WebConfig(
-            root_path=settings.root_path,
-            api_token=settings.api_token.get_secret_value() if settings.api_token else None,
-            user_agent=settings.default_user_agent,
-            join_wait=settings.hls_wait_time,
-            body_limit=settings.json_body_limit,
-            body_timeout=settings.body_timeout,
-            version=__version__,
-            pseudonym=self.pseudonym,
-            docs_url=settings.docs_url,
-            redoc_url=settings.redoc_url,
-            openapi_url=settings.openapi_url,
-            strict_live_ts=settings.strict_live_ts,
-            use_sticky_session=settings.use_sticky_session,
-            is_behind_nginx=settings.sendfile_mode == "nginx",
-            silence=wiring.silence(settings),
         )
 
     def _figures(
@@ -297,6 +281,8 @@ class Daemon:
         keep("census", self.census.run)
         keep("pacing", self.paces.run)
         keep("tools", self._look_up_tools)
+        if self.lineups.watch is not None:
+            keep("lineup", self.lineups.watch.run)
         self.upkeep.begin(self.background)
 
     async def _look_up_tools(self) -> None:

@@ -1,4 +1,4 @@
-"""What a restart must not lose: definitions, webhooks, and runs whose end was not told yet."""
+"""What a restart must not lose: definitions, channels, webhooks, and runs whose end was not told yet."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Self
 from m3u_proxy.errors import ProxyError
 from m3u_proxy.events import Bus, Event, EventType
 from m3u_proxy.ffmpeg.command import render
+from m3u_proxy.lineup.channels import Channels
+from m3u_proxy.lineup.rows import Rows, lineup_of, row_of
 from m3u_proxy.model import Stream
 from m3u_proxy.observe import subscription
 from m3u_proxy.observe.runs import Runs
@@ -35,8 +37,11 @@ class Keeping:
     Close what emits events first: the last of them are delivered while this is closed.
     """
 
-    def __init__(self, registry: Registry, catalog: Catalog, webhooks: Webhooks, bus: Bus) -> None:
+    def __init__(
+        self, registry: Registry, catalog: Catalog, channels: Channels, webhooks: Webhooks, bus: Bus
+    ) -> None:
         self._registry = registry
+        self._channels = channels
         self._catalog = catalog
         self._bus = bus
         self.webhooks = webhooks
@@ -57,6 +62,7 @@ class Keeping:
         self._catalog.on_put = self._on_put
         self._catalog.on_remove = lambda stream_id: self._note(Table.STREAMS, stream_id, None)
         self._bus.subscribe(self._hear)
+        self._restore_channels()
         if rows or self.webhooks:
             log.info("%d streams and %d webhooks are back", len(self._catalog), len(self.webhooks))
         if self._unreadable:
@@ -98,6 +104,18 @@ class Keeping:
             return
         if not self._catalog.restore(stream, monotonic() - idle, idle):
             self._note(Table.STREAMS, stream_id, None)
+
+    def _restore_channels(self) -> None:
+        lineup, unreadable = lineup_of(self._registry.take_rows(Table.CHANNELS))
+        for key in unreadable:
+            self._discard(Table.CHANNELS, key)
+        self._channels.install(lineup, {})
+        if lineup.channels:
+            log.info("%d channels are back", len(lineup.channels))
+        rows = Rows(self._channels)
+        self._channels.subscribe(
+            lambda changes: self._registry.put_all(Table.CHANNELS, rows.of(changes), row_of)
+        )
 
     def _discard(self, table: Table, key: str) -> None:
         self._unreadable += 1

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 WITHOUT_EFFECT: Final = frozenset(
     {
         # Of features that are not there yet.
-        *("public_url", "app_debug", "channels_m3u", "workers"),
+        *("app_debug", "workers"),
         *("channel_segment_duration", "channel_max_segments", "channel_cleanup_interval"),
         *("vod_cache_dir", "vod_cache_size", "session_timeout"),
         *("streamlink_enabled", "ytdlp_enabled"),

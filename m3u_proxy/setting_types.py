@@ -158,6 +158,11 @@ Level = Annotated[
     Allowed("one of debug, info, warning, error, critical"),
 ]
 LogFormat = Annotated[Literal["text", "json"], BeforeValidator(_lowered), Allowed("text or json")]
+Fold = Annotated[
+    Literal["off", "name", "tvg_id"],
+    BeforeValidator(_lowered),
+    Allowed("off, name (those of one name) or tvg_id (those of one tvg-id)"),
+]
 Sendfile = Annotated[Literal["off", "nginx"], BeforeValidator(_lowered), Allowed("off or nginx")]
 
 

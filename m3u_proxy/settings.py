@@ -21,6 +21,7 @@ from m3u_proxy.setting_types import (
     Count,
     Directory,
     Flag,
+    Fold,
     Host,
     Level,
     Limits,
@@ -135,6 +136,10 @@ class Streams(BaseModel):
     )
     upstream_tls_verify: Flag = env(True, "Check the certificates of sources")
     channels_m3u: Text | None = env(None, "Lineup to load and watch, a file or a URL", "none")
+    channels_refresh: Period = env(
+        3_600, "Between two looks whether a lineup or a guide at a URL has changed"
+    )
+    channels_fold: Fold = env("off", "Entries of a lineup that become one channel with failovers")
 
 
 class LiveChecks(BaseModel):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from random import random
 from secrets import token_bytes
 
+from m3u_proxy import __version__
 from m3u_proxy.events import Bus
 from m3u_proxy.ffmpeg import hardware as hw
 from m3u_proxy.ffmpeg.binary import Binaries
@@ -17,7 +19,12 @@ from m3u_proxy.ffmpeg.run import Kit
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.keeping import Keeping
 from m3u_proxy.lineup.channels import Channels
+from m3u_proxy.lineup.guide import Guide
+from m3u_proxy.lineup.importer import Importer
+from m3u_proxy.lineup.place import OpenSource
+from m3u_proxy.lineup.plan import Fold
 from m3u_proxy.lineup.streams import ChannelStreams, StreamDefaults
+from m3u_proxy.lineup.watch import Watch
 from m3u_proxy.model import SilenceCheck
 from m3u_proxy.observe.webhooks import Webhooks
 from m3u_proxy.pool.accounts import Accounts, LeasedSource
@@ -46,8 +53,8 @@ from m3u_proxy.upstream.headers import request_headers
 from m3u_proxy.upstream.pacing import Pacer
 from m3u_proxy.upstream.post import Poster
 from m3u_proxy.upstream.resolver import FailoverResolver
-from m3u_proxy.upstream.source import HttpSource, Limits
-from m3u_proxy.web.context import Facts
+from m3u_proxy.upstream.source import HttpSource, Limits, Source
+from m3u_proxy.web.context import Facts, WebConfig
 
 PROBE = 12.0
 """Seconds that ffprobe may read a source."""
@@ -125,15 +132,45 @@ def channel_streams(settings: Settings, channels: Channels, audience: Audience) 
     return ChannelStreams(channels, audience, defaults)
 
 
+@dataclass(frozen=True, slots=True)
+class Lineups:
+    """Who reads lineups, and their guide."""
+
+    importer: Importer
+    open_source: OpenSource
+    guide: Guide
+    watch: Watch | None
+    """Of CHANNELS_M3U, if there is one."""
+
+
+def lineups(settings: Settings, channels: Channels, parts: Parts) -> Lineups:
+    """Documents are fetched with the same judge and the same wire as everything else."""
+
+    def open_source(url: str, more: Mapping[str, str]) -> Source:
+        headers = request_headers(url, settings.default_user_agent, more)
+        return parts.open_source(Ask(url, headers))
+
+    importer = Importer(channels, fold=Fold(settings.channels_fold))
+    refresh, place = settings.channels_refresh, settings.channels_m3u
+    return Lineups(
+        importer=importer,
+        open_source=open_source,
+        guide=Guide(settings.state_dir, open_source, refresh=refresh),
+        watch=Watch(place, importer, open_source, refresh=refresh) if place else None,
+    )
+
+
 def poster(settings: Settings, judge: Judge) -> Poster:
     """Who calls back editors."""
     return Poster(judge, tls_verify=settings.upstream_tls_verify)
 
 
-async def keeping(settings: Settings, judge: Judge, catalog: Catalog, bus: Bus) -> Keeping:
+async def keeping(
+    settings: Settings, judge: Judge, catalog: Catalog, channels: Channels, bus: Bus
+) -> Keeping:
     """Who remembers over a restart, and tells webhooks; to be entered."""
     registry = await asyncio.to_thread(Registry.open, settings.state_dir)
-    return Keeping(registry, catalog, Webhooks(poster(settings, judge).post), bus)
+    return Keeping(registry, catalog, channels, Webhooks(poster(settings, judge).post), bus)
 
 
 def checkup(pool: Pool, binaries: Binaries, kit: Kit) -> Checkup:
@@ -208,6 +245,28 @@ def facts(settings: Settings, binaries: Binaries) -> Facts:
 def _whole(seconds: float) -> float:
     """Without a fraction where there is none, as editors know these numbers."""
     return int(seconds) if seconds.is_integer() else seconds
+
+
+def web_config(settings: Settings, pseudonym: str) -> WebConfig:
+    """Plain values for HTTP."""
+    return WebConfig(
+        root_path=settings.root_path,
+        api_token=settings.api_token.get_secret_value() if settings.api_token else None,
+        user_agent=settings.default_user_agent,
+        join_wait=settings.hls_wait_time,
+        body_limit=settings.json_body_limit,
+        body_timeout=settings.body_timeout,
+        version=__version__,
+        pseudonym=pseudonym,
+        docs_url=settings.docs_url,
+        redoc_url=settings.redoc_url,
+        openapi_url=settings.openapi_url,
+        strict_live_ts=settings.strict_live_ts,
+        use_sticky_session=settings.use_sticky_session,
+        is_behind_nginx=settings.sendfile_mode == "nginx",
+        silence=silence(settings),
+        public_url=settings.public_url,
+    )
 
 
 def silence(settings: Settings) -> SilenceCheck | None:

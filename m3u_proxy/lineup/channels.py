@@ -43,6 +43,8 @@ class Channels:
         self._listeners: list[Callable[[Changes], None]] = []
         self.version = 0
         """Changes with every change."""
+        self.installs = 0
+        """How often another table was put in force."""
 
     def __len__(self) -> int:
         return len(self._lineup.channels)
@@ -113,6 +115,7 @@ class Channels:
     def install(self, lineup: Lineup, changes: Changes) -> Lineup:
         """Put another table in force, in one step; the old one, for its owner to take apart."""
         old, self._lineup = self._lineup, lineup
+        self.installs += 1
         self._changed(changes)
         return old
 

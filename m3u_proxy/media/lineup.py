@@ -1,38 +1,40 @@
 """Lineups: lists of channels as extended M3U, in the dialect that IPTV speaks. Pure.
 
 There is no standard. ``#EXTINF:-1 tvg-id="…" group-title="…",Name`` and an address make an entry; lines
-between the two tell more of it. What is not understood is kept as it is, what makes no entry is skipped and
-said, with its line.
+between the two tell more of it. Attributes that are not understood are kept, what makes no entry is skipped
+and said, with its line. `m3u_proxy.media.lineup_out` writes them.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from sys import intern
-from urllib.parse import unquote
+
+from m3u_proxy.media.lineup_fields import attributes_of, is_header, json_headers, name_at, pairs, vlc_header
 
 LINE = 64 * 1024
 """Bytes of one line; a longer one is skipped."""
 ENTRIES = 200_000
 SKIPPED_TOLD = 200
 """Skipped lines that are told one by one; the others are counted."""
-ATTRIBUTES = 64
-"""Attributes of one entry."""
-OPTIONS = 32
-"""Further lines of one entry."""
+NAME = 500
+"""Characters of a channel's name."""
+HEADERS = 32
+"""Header fields of one entry."""
 
-_ATTRIBUTE = re.compile(r"""([A-Za-z0-9_.-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s,"']*))""")
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S")
-_VLC_HEADERS = {"http-user-agent": "User-Agent", "http-referrer": "Referer", "http-origin": "Origin"}
+_BOM = b"\xef\xbb\xbf"
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31})://[^\s/?#]")
+_SCHEMES = frozenset({"http", "https"})
 _KODI_HEADERS = ("inputstream.adaptive.stream_headers", "inputstream.adaptive.common_headers")
-_FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_ABOUT = frozenset({"#EXTGRP", "#EXTVLCOPT", "#KODIPROP", "#EXTHTTP"})
+_HLS = frozenset({"#EXT-X-TARGETDURATION", "#EXT-X-STREAM-INF", "#EXT-X-MEDIA-SEQUENCE"})
+_TOO_LONG = f"longer than {LINE // 1024} KiB"
 
 
 class NotALineup(ValueError):
-    """What was read is no M3U. The message says what it looks like; ``line`` is where that showed."""
+    """What was read is no lineup. The message says what it looks like; ``line`` is where that showed."""
 
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
@@ -44,20 +46,14 @@ class Entry:
     """One channel as the lineup has it."""
 
     line: int
-    """Of its ``#EXTINF``, counted from 1."""
+    """Of its ``#EXTINF``, or of its address where there is none; counted from 1."""
     name: str
     url: str
-    """Without what Kodi appends to it."""
-    attributes: tuple[tuple[str, str], ...] = ()
+    """http or https, without what Kodi appends to it."""
+    attributes: dict[str, str] = field(default_factory=dict)
     """Of its ``#EXTINF``, in their order, names in lower case."""
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: dict[str, str] = field(default_factory=dict)
     """For its source, from ``#EXTVLCOPT``, ``#KODIPROP``, ``#EXTHTTP`` and after a ``|``."""
-    options: tuple[str, ...] = ()
-    """Further lines about it, as they were."""
-
-    def get(self, name: str) -> str:
-        """The attribute of that name, or nothing."""
-        return next((value for key, value in self.attributes if key == name), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +69,20 @@ class _Draft:
     """An entry whose address has not come yet."""
 
     line: int
+    has_info: bool = False
+    is_usable: bool = True
+    """Whether its ``#EXTINF`` could be read; otherwise its address is of no use either."""
     name: str = ""
-    attributes: tuple[tuple[str, str], ...] = ()
+    attributes: dict[str, str] = field(default_factory=dict)
     group: str = ""
     headers: dict[str, str] = field(default_factory=dict)
-    options: list[str] = field(default_factory=list)
 
 
 class Reader:
     """Reads a lineup that arrives in pieces: ``feed`` and ``finish`` hand out entries as they are complete.
 
-    The first bytes decide whether it is one: raises ``NotALineup``. Text is UTF-8, and Latin-1 in lines that
-    are not. Memory is bounded by the longest line.
+    The first line that says anything decides whether it is one: raises ``NotALineup``. Text is UTF-8, and
+    Windows-1252 or Latin-1 in lines that are not. Memory is bounded by the longest line.
     """
 
     def __init__(self) -> None:
@@ -96,7 +94,8 @@ class Reader:
         self.entries = 0
         self._rest = b""
         self._line = 0
-        self._too_long = False
+        self._is_cut = False
+        """Whether the beginning of the present line was thrown away."""
         self._begun = False
         self._draft: _Draft | None = None
 
@@ -105,127 +104,144 @@ class Reader:
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()
         for raw in lines:
-            if self._too_long:  # the end of a line whose beginning was thrown away
-                self._too_long = False
-                self._line += 1
-                self._skip("longer than 64 KiB")
-            else:
-                yield from self._take(raw)
+            yield from self._take(raw)
         if len(self._rest) > LINE:
-            self._look_at(self._rest)
-            self._rest, self._too_long = b"", True
+            if not self._is_cut:
+                self._overflow(self._rest, self._line + 1)
+            self._rest, self._is_cut = b"", True
 
     def finish(self) -> Iterator[Entry]:
         """The last entries; raises ``NotALineup`` if there was nothing at all."""
         rest, self._rest = self._rest, b""
-        if self._too_long:
-            self._line += 1
-            self._skip("longer than 64 KiB")
-        elif rest:
+        if rest or self._is_cut:
             yield from self._take(rest)
         if not self._begun:
             raise NotALineup("It is empty", 1)
-        if self._draft is not None:
-            self._skip("no address follows", self._draft.line)
-            self._draft = None
+        self._give_up()
 
     def _take(self, raw: bytes) -> Iterator[Entry]:
+        """One line."""
         self._line += 1
-        if len(raw) > LINE:
-            self._skip("longer than 64 KiB")
+        if self._is_cut:  # its beginning was judged
+            self._is_cut = False
             return
+        if len(raw) > LINE:
+            self._overflow(raw, self._line)
+            return
+        raw = raw.removeprefix(_BOM) if not self._begun else raw
         line = _text(raw).strip()
         if not line:
             return
-        if not self._begun:
-            line = line.removeprefix("\ufeff")
-            self._look_at(raw)
+        self._look_at(line, self._line)
         if line.startswith("#"):
             self._tag(line)
         elif (entry := self._address(line)) is not None:
             yield entry
 
-    def _look_at(self, raw: bytes) -> None:
+    def _overflow(self, raw: bytes, number: int) -> None:
+        """A line that is too long is skipped, and what it was about with it."""
+        start = _text(raw[:512].removeprefix(_BOM)).strip()
+        self._look_at(start, number)
+        self._skip(_TOO_LONG, number)
+        if start[:8].upper() == "#EXTINF:":
+            self._give_up()
+            self._draft = _Draft(number, has_info=True, is_usable=False)
+        elif not start.startswith("#"):
+            self._draft = None
+
+    def _look_at(self, line: str, number: int) -> None:
         """Judge the first line that says anything."""
         if self._begun:
             return
-        start = _text(raw[:512]).lstrip("\ufeff \t\r").lower()
-        if start.startswith(("<!doctype", "<html", "<?xml", "<head", "<body")):
-            raise NotALineup("It is a web page", self._line or 1)
+        start = line[:512].lower()
+        if start.startswith(("<!doctype", "<html", "<head", "<body", "<script")):
+            raise NotALineup("It is a web page", number)
+        if start.startswith("<"):
+            raise NotALineup("It is XML", number)
         if start.startswith(("{", "[")):
-            raise NotALineup("It is JSON", self._line or 1)
+            raise NotALineup("It is JSON", number)
         if not start.startswith(("#extm3u", "#extinf")) and not _ADDRESS.match(start):
-            raise NotALineup("It does not begin with #EXTM3U", self._line or 1)
+            raise NotALineup("It does not begin with #EXTM3U", number)
         self._begun = True
 
     # -- lines ------------------------------------------------------------------------------------------
 
     def _tag(self, line: str) -> None:
+        if not line.isprintable():
+            line = "".join(c if c.isprintable() else " " for c in line)
         tag, _, rest = line.partition(":")
-        name = tag.upper()
+        name = tag.rstrip().upper()
         if name.startswith("#EXTM3U"):
-            self.attributes.update(_attributes(line[7:]))
+            self.attributes = attributes_of(line[7:]) | self.attributes
         elif name == "#EXTINF":
-            if self._draft is not None and self._draft.name:
-                self._skip("no address follows", self._draft.line)
             self._begin(rest)
-        elif name.startswith("#EXT-X-") and self._draft is None:
-            return
-        else:
-            self._about(name, rest, line)
+        elif name in _ABOUT:
+            self._about(name, rest.strip())
+        elif name in _HLS:
+            raise NotALineup("It is the HLS playlist of one stream", self._line)
 
     def _begin(self, rest: str) -> None:
-        """``-1 tvg-id="a, b" …,Name``: the name follows the comma after the last quote."""
-        # Where quotes are closed properly nothing else needs care; an odd one is part of the name.
-        cut = rest.rfind('"')
-        comma = rest.find(",", cut + 1) if cut >= 0 else rest.find(",")
-        if comma < 0:
-            comma = len(rest)
+        """``-1 tvg-id="a, b" …,Name``."""
         before = self._draft
-        draft = _Draft(self._line, rest[comma + 1 :].strip(), tuple(_attributes(rest[:comma]).items()))
+        if before is not None and before.has_info:
+            self._give_up()
+            before = None
+        at = name_at(rest)
+        name = rest[at:].strip()[:NAME]
+        draft = _Draft(self._line, has_info=True, name=name, attributes=attributes_of(rest[:at]))
         if before is not None:  # options may stand in front of it, too
-            draft.group, draft.headers, draft.options = before.group, before.headers, before.options
+            draft.group, draft.headers = before.group, before.headers
         self._draft = draft
 
-    def _about(self, name: str, rest: str, line: str) -> None:
+    def _about(self, tag: str, rest: str) -> None:
         """A further line about the entry that is on its way."""
-        if name not in ("#EXTGRP", "#EXTVLCOPT", "#KODIPROP", "#EXTHTTP", "#WEBPROP") and self._draft is None:
-            return  # a remark
         if self._draft is None:
             self._draft = _Draft(self._line)
         draft = self._draft
-        if name == "#EXTGRP":
-            draft.group = rest.strip()
-            return
-        if name in ("#EXTVLCOPT", "#KODIPROP"):
-            option, _, value = rest.strip().partition("=")
-            if header := _VLC_HEADERS.get(option.strip().lower()):
-                draft.headers[header] = value.strip()
-            elif option.strip().lower() in _KODI_HEADERS:
-                draft.headers.update(_pairs(value))
-        elif name == "#EXTHTTP":
-            draft.headers.update(_json_headers(rest))
-        if len(draft.options) < OPTIONS:
-            draft.options.append(line)
+        if tag == "#EXTGRP":
+            draft.group = rest
+        elif tag == "#EXTHTTP":
+            draft.headers |= json_headers(rest)
+        else:
+            option, _, value = rest.partition("=")
+            option, value = option.strip().lower(), value.strip()
+            if header := vlc_header(option):
+                draft.headers[header] = value
+            elif option in _KODI_HEADERS:
+                draft.headers |= pairs(value)
 
     def _address(self, line: str) -> Entry | None:
         draft, self._draft = self._draft or _Draft(self._line), None
+        if not draft.is_usable:
+            return None
         url, _, appended = line.partition("|")
         url = url.strip()
-        if not _ADDRESS.match(url):
-            self._skip("not an address")
-            return None
-        if self.entries >= ENTRIES:
-            self._skip(f"more than {ENTRIES} entries")
+        if (why := self._refusal(url)) is not None:
+            self._skip(why)
             return None
         self.entries += 1
-        headers = {**draft.headers, **_pairs(appended)}
         attributes = draft.attributes
-        if draft.group and not any(name == "group-title" for name, _ in attributes):
-            attributes = (*attributes, ("group-title", intern(draft.group)))
-        name = draft.name or dict(attributes).get("tvg-name") or _name_of(url)
-        usable = tuple((name, value) for name, value in headers.items() if _is_header(name, value))
-        return Entry(draft.line, name, url, attributes, usable, tuple(draft.options))
+        if draft.group and not attributes.get("group-title"):
+            attributes["group-title"] = intern(draft.group)
+        name = draft.name or attributes.get("tvg-name") or _name_of(url)
+        headers = draft.headers | pairs(appended) if appended else draft.headers
+        usable = [(name, value) for name, value in headers.items() if is_header(name, value)]
+        return Entry(draft.line, name, url, attributes, dict(usable[:HEADERS]))
+
+    def _refusal(self, url: str) -> str | None:
+        """Why nothing can be played from there."""
+        match = _ADDRESS.match(url)
+        if match is None or not url.isprintable():
+            return "not an address"
+        if match[1].lower() not in _SCHEMES:
+            return f"only http and https can be played, not {match[1].lower()}"
+        return f"more than {ENTRIES} entries" if self.entries >= ENTRIES else None
+
+    def _give_up(self) -> None:
+        """The entry that is on its way will have no address."""
+        if self._draft is not None and self._draft.has_info and self._draft.is_usable:
+            self._skip("no address follows", self._draft.line)
+        self._draft = None
 
     def _skip(self, reason: str, line: int | None = None) -> None:
         self.skips += 1
@@ -234,53 +250,16 @@ class Reader:
 
 
 def _text(raw: bytes) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
-
-
-def _attributes(text: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for match in _ATTRIBUTE.finditer(text):
-        name = intern(match[1].lower())
-        value = match[2] if match[2] is not None else match[3] if match[3] is not None else match[4]
-        if name not in found and len(found) < ATTRIBUTES:
-            found[name] = intern(value.strip()) if name == "group-title" else value.strip()
-    return found
-
-
-def _pairs(text: str) -> dict[str, str]:
-    """``User-Agent=x&Referer=y``, as Kodi appends it; a ``!`` marks a name that is no setting of Kodi's."""
-    found = {}
-    for part in text.strip().split("&"):
-        name, equals, value = part.partition("=")
-        if equals and name:
-            found[_canonical(unquote(name.strip().lstrip("!")))] = unquote(value.strip())
-    return found
-
-
-def _json_headers(text: str) -> dict[str, str]:
-    """``{"User-Agent": "x"}``, as ``#EXTHTTP`` holds it; nothing if it is none."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(found, Mapping):
-        return {}
-    return {_canonical(str(name)): value for name, value in found.items() if isinstance(value, str)}
-
-
-def _canonical(name: str) -> str:
-    return "-".join(part.capitalize() for part in name.split("-")) if name.islower() else name
-
-
-def _is_header(name: str, value: str) -> bool:
-    """Whether it can be sent: RFC 9110 §5.1 and §5.5."""
-    return bool(_FIELD_NAME.fullmatch(name)) and value.isprintable() and 0 < len(value) <= 4096
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return raw.decode("latin-1")
 
 
 def _name_of(url: str) -> str:
     """What to call an entry without a name."""
-    leaf = url.partition("?")[0].rstrip("/").rpartition("/")[2]
-    return leaf.rpartition(".")[0] or leaf or "channel"
+    path = url.partition("#")[0].partition("?")[0].partition("://")[2].partition("/")[2]
+    leaf = path.rstrip("/").rpartition("/")[2]
+    return (leaf.rpartition(".")[0] or leaf)[:NAME] or "channel"

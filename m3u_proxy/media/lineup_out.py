@@ -10,25 +10,38 @@ KEY = 64
 """Characters of a key before it is numbered."""
 
 
-def header(attributes: Mapping[str, str]) -> str:
-    """The first line of a lineup."""
-    return f"#EXTM3U{_written(attributes)}\n"
+def header(attributes: Mapping[str, str], *, guide: str) -> str:
+    """The first line of a lineup; where it names a guide, that is ``guide``."""
+    kept = _kept(attributes)
+    if any(attributes.get(name) for name in ("url-tvg", "x-tvg-url")):
+        kept = {"url-tvg": guide, "x-tvg-url": guide, **kept}
+    return f"#EXTM3U{_written(kept)}\n"
 
 
-def entry(name: str, url: str, attributes: Mapping[str, str], options: tuple[str, ...] = ()) -> str:
+def entry(name: str, url: str, attributes: Mapping[str, str]) -> str:
     """The lines of one entry; nothing in it can begin a line of its own."""
-    lines = [f"#EXTINF:-1{_written(attributes)},{_one_line(name)}", *map(_one_line, options), url]
-    return "\n".join(lines) + "\n"
+    return f"#EXTINF:-1{_written(_kept(attributes))},{_one_line(name)}\n{url}\n"
+
+
+def _kept(attributes: Mapping[str, str]) -> Mapping[str, str]:
+    """Without addresses, but for those of pictures: they are the provider's, and hold credentials."""
+    if not any("://" in value for name, value in attributes.items() if "logo" not in name):
+        return attributes
+    return {name: value for name, value in attributes.items() if "logo" in name or "://" not in value}
 
 
 def _written(attributes: Mapping[str, str]) -> str:
-    return "".join(
-        f' {name}="{_one_line(value).replace(chr(34), chr(39))}"' for name, value in attributes.items()
-    )
+    return "".join([f' {name}="{_quotable(value)}"' for name, value in attributes.items()])
+
+
+def _quotable(value: str) -> str:
+    return _one_line(value).replace('"', "'")
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split()) if not text.isprintable() else text
+    return (
+        text if text.isprintable() else " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    )
 
 
 def slug(name: str) -> str:

@@ -26,9 +26,10 @@ MIGRATIONS = (
     CREATE TABLE runs (key TEXT PRIMARY KEY, body TEXT NOT NULL);
     CREATE TABLE webhooks (key TEXT PRIMARY KEY, body TEXT NOT NULL);
     """,
+    "CREATE TABLE channels (key TEXT PRIMARY KEY, body TEXT NOT NULL);",
 )
 """Step n leads from version n to version n + 1; a step that was released is never changed."""
-TABLES = ("streams", "runs", "webhooks")
+TABLES = ("streams", "runs", "webhooks", "channels")
 LOCK_PATIENCE = 2.0
 """Seconds in which a predecessor that is just ending lets go of the file."""
 

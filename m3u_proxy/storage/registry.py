@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from threading import Condition, Thread
+from typing import TypeVar
 
 from m3u_proxy.storage.database import Unusable, open_database
 
@@ -24,10 +26,27 @@ RETRY = 5.0
 """Seconds until a failed transaction is tried again."""
 PENDING = 50_000
 """Rows that may wait to be written; more only gather when the disk takes none."""
+BULKS = 8
+"""The same for tables that are written in one step."""
 CLOSE_PATIENCE = 1.0
 """Seconds for the last transaction at the end."""
 
 Row = Mapping[str, object]
+T = TypeVar("T")
+
+
+_Written = tuple[tuple["Table", str], Row | None]
+_Job = Callable[[], Iterable[_Written]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """Rows that were noted one by one."""
+
+    rows: dict[tuple[Table, str], Row | None]
+
+    def __call__(self) -> Iterable[_Written]:
+        return self.rows.items()
 
 
 class Table(StrEnum):
@@ -39,6 +58,8 @@ class Table(StrEnum):
     """Runs of streams whose end nobody was told yet, by the id of the event that told their start."""
     WEBHOOKS = "webhooks"
     """Who wants to be told of events, by URL."""
+    CHANNELS = "channels"
+    """The lineup, by key of the channel; under the empty key what is said of it as a whole."""
 
 
 class Registry:
@@ -50,6 +71,8 @@ class Registry:
         self._rows: dict[Table, list[tuple[str, Row]]] = {table: [] for table in Table}
         self._pending: dict[tuple[Table, str], Row | None] = {}
         """By table and key, what is to stand there; ``None`` is to be deleted."""
+        self._jobs: list[_Job] = []
+        """What is to be written before that, in this order."""
         self._changed = Condition()
         self._closing = self._failing = False
         self._thread: Thread | None = None
@@ -77,6 +100,11 @@ class Registry:
         """Keys and rows as they were at the start, oldest first."""
         return self._rows[table]
 
+    def take_rows(self, table: Table) -> list[tuple[str, Row]]:
+        """The same for a table that is large: the registry forgets them."""
+        rows, self._rows[table] = self._rows[table], []
+        return rows
+
     def put(self, table: Table, key: str, row: Row) -> None:
         """Write a row, soon. ``row`` is JSON and is not changed any more."""
         self._note(table, key, row)
@@ -84,6 +112,21 @@ class Registry:
     def delete(self, table: Table, key: str) -> None:
         """Delete a row, soon; one that does not exist is none."""
         self._note(table, key, None)
+
+    def put_all(self, table: Table, rows: Mapping[str, T], row_of: Callable[[T], Row | None]) -> None:
+        """Write and delete many rows, soon and in one transaction. ``rows`` is not changed any more.
+
+        The thread makes each row by ``row_of`` when it writes it; ``None`` is to be deleted.
+        """
+        if self._connection is None:
+            return
+        with self._changed:
+            if len(self._jobs) < BULKS:
+                if self._pending:
+                    self._jobs.append(_Noted(self._pending))
+                    self._pending = {}
+                self._jobs.append(lambda: (((table, key), row_of(one)) for key, one in rows.items()))
+                self._changed.notify()
 
     def close(self) -> None:
         """Write what is pending and close the file. Blocks; idempotent."""
@@ -121,25 +164,28 @@ class Registry:
     def _run(self, connection: sqlite3.Connection) -> None:
         """The thread: gather, write, until there is nothing left and the end has come."""
         try:
-            while batch := self._gather():
-                self._write(connection, batch)
+            while jobs := self._gather():
+                self._write(connection, jobs)
         finally:
             connection.close()
 
-    def _gather(self) -> dict[tuple[Table, str], Row | None]:
+    def _gather(self) -> list[_Job]:
         """What is to be written next; nothing only at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._pending or self._closing)
+            self._changed.wait_for(lambda: self._pending or self._jobs or self._closing)
             if self._failing:
                 self._changed.wait_for(lambda: self._closing, RETRY)
-            batch, self._pending = self._pending, {}
-            return batch
+            jobs, self._jobs = self._jobs, []
+            if self._pending:
+                jobs.append(_Noted(self._pending))
+            self._pending = {}
+            return jobs
 
-    def _write(self, connection: sqlite3.Connection, batch: dict[tuple[Table, str], Row | None]) -> None:
+    def _write(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                for (table, key), row in batch.items():
+                for (table, key), row in (one for job in jobs for one in job()):
                     _apply(connection, table, key, row)
                 connection.execute("COMMIT")
             except BaseException:
@@ -152,11 +198,19 @@ class Registry:
             self._failing = True
             with self._changed:
                 if not self._closing:
-                    self._pending = batch | self._pending
+                    self._put_back(jobs)
             return
         if self._failing:
             log.info("the registry is written again")
         self._failing = False
+
+    def _put_back(self, jobs: list[_Job]) -> None:
+        """They come first when it is tried again; rows that are noted one by one are written once."""
+        last = jobs[-1]
+        if not self._jobs and isinstance(last, _Noted):
+            self._pending = last.rows | self._pending
+            jobs = jobs[:-1]
+        self._jobs = jobs + self._jobs
 
 
 def _apply(connection: sqlite3.Connection, table: Table, key: str, row: Row | None) -> None:

@@ -1,9 +1,10 @@
-"""A small document read whole: bounded in size, in time and in what it may unpack to."""
+"""A document read whole or as it arrives: bounded in size, in time and in what it may unpack to."""
 
 from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import AsyncGenerator
 
 from m3u_proxy.errors import UpstreamError
 from m3u_proxy.upstream.source import Head, Source
@@ -24,7 +25,7 @@ async def read_text(source: Source, *, limit: int, patience: float) -> tuple[Hea
     try:
         async with asyncio.timeout(patience):
             head = await source.open()
-            body = await _read(source, head, limit)
+            body = b"".join([piece async for piece in pieces_of(source, head, limit=limit)])
     except TimeoutError:
         raise UpstreamError("stall", f"The document did not arrive within {patience:g} s") from None
     return head, body
@@ -52,9 +53,13 @@ def _coding(head: Head) -> str:
     return head.headers.get("Content-Encoding", "").strip().lower()
 
 
-async def _read(source: Source, head: Head, limit: int) -> bytes:
+async def pieces_of(source: Source, head: Head, *, limit: int) -> AsyncGenerator[bytes]:
+    """The decoded body of an open source as it arrives, to its end.
+
+    Raises UpstreamError: ``too_large`` beyond ``limit`` bytes, encoded or decoded, ``not_media`` for an
+    encoding that we cannot undo, and what ``source.read`` does.
+    """
     unpack = _Unpacker(_coding(head), limit)
-    parts: list[bytes] = []
     while True:
         try:
             piece = await source.read()
@@ -62,8 +67,8 @@ async def _read(source: Source, head: Head, limit: int) -> bytes:
             if error.reason != "eof":
                 raise
             unpack.finish()
-            return b"".join(parts)
-        parts.append(unpack.feed(piece))
+            return
+        yield unpack.feed(piece)
 
 
 class _Unpacker:

@@ -13,6 +13,9 @@ from m3u_proxy.ffmpeg.hardware import Hardware
 from m3u_proxy.ffmpeg.profiles import Profile, profiles
 from m3u_proxy.ffmpeg.tools import Tools
 from m3u_proxy.lineup.channels import Channels
+from m3u_proxy.lineup.guide import Guide
+from m3u_proxy.lineup.importer import Importer
+from m3u_proxy.lineup.place import OpenSource
 from m3u_proxy.model import SilenceCheck
 from m3u_proxy.observe.webhooks import Webhooks
 from m3u_proxy.pool.audience import Audience
@@ -55,6 +58,8 @@ class WebConfig:
     """Whether segments of ours are sent by nginx, from the file that an ``X-Accel-Redirect`` names."""
     silence: SilenceCheck | None = None
     """How the sound of a stream is checked that says nothing of it."""
+    public_url: str | None = None
+    """Base of absolute URLs in lineups; ``None``: as the request says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +110,14 @@ class Context:
     """Note a joiner's wait: kind, whether it was warm, seconds."""
     tries: Tries
     """Wrong tokens, by address."""
-    channels: Channels = field(default_factory=Channels)
+    channels: Channels
     """The lineup."""
+    importer: Importer
+    """Who takes another one."""
+    open_document: OpenSource
+    """Makes a source for a lineup at a URL."""
+    guide: Guide
+    """What is on when."""
     hardware: Hardware = field(default_factory=Hardware)
     """What encodes."""
     profiles: Mapping[str, Profile] = field(default_factory=profiles)

@@ -177,6 +177,8 @@ def _responses(route: Described, components: Schema) -> Schema:
         responses["403"] = _refusal("A wrong token")
     if "{id}" in route.path:
         responses["404"] = _refusal("No such stream")
+    if "{key}" in route.path:
+        responses["404"] = _refusal("No such channel")
     if route.body is not None or route.query is not None:
         responses["422"] = _refusal("What was sent is not valid", "Problem")
     return responses

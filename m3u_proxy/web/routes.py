@@ -10,9 +10,11 @@ from pydantic import BaseModel
 
 from m3u_proxy.web import (
     api,
+    channels,
     check,
     hooks,
     info,
+    lineups,
     ops,
     pages,
     play,
@@ -27,6 +29,19 @@ from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.middleware import MEDIA, Handler, answer, authorize, refuse_loop
 from m3u_proxy.web.openapi import document
 from m3u_proxy.web.schema_answers import ConnectionTested, DeletedByMetadata, DeletedOldest, FileValidated
+from m3u_proxy.web.schema_channels import (
+    ChannelDeleted,
+    ChannelFields,
+    ChannelList,
+    ChannelRequest,
+    ChannelShown,
+    ChannelsQuery,
+    ChoiceQuery,
+    Imported,
+    ImportQuery,
+    LineupQuery,
+    LineupReference,
+)
 from m3u_proxy.web.schema_hooks import (
     WebhookAdded,
     WebhookList,
@@ -121,6 +136,29 @@ ROUTES = (
     Route("GET", "/webhooks", hooks.list_webhooks, answer=WebhookList),
     Route("DELETE", "/webhooks", hooks.remove_webhook, body=WebhookReference, query=WebhookQuery),
     Route("POST", "/webhooks/test", hooks.test_webhook, query=WebhookReference, answer=WebhookTested),
+    Route("GET", "/api/v1/channels", channels.list_channels, query=ChannelsQuery, answer=ChannelList),
+    Route("POST", "/api/v1/channels", channels.add_channel, body=ChannelRequest, answer=ChannelShown),
+    Route(
+        "GET",
+        "/api/v1/channels/static-hls-m3u",
+        lineups.static_hls,
+        open=True,
+        media=True,
+        query=ChoiceQuery,
+    ),
+    Route(
+        "POST",
+        "/api/v1/channels/import",
+        channels.import_lineup,
+        body=LineupReference,
+        query=ImportQuery,
+        answer=Imported,
+    ),
+    Route("GET", "/api/v1/channels/{key}", channels.show_channel, answer=ChannelShown),
+    Route("PUT", "/api/v1/channels/{key}", channels.change_channel, body=ChannelFields, answer=ChannelShown),
+    Route("DELETE", "/api/v1/channels/{key}", channels.delete_channel, answer=ChannelDeleted),
+    Route("GET", "/playlist.m3u", lineups.playlist, open=True, media=True, query=LineupQuery),
+    Route("GET", "/xmltv", lineups.guide, open=True, media=True),
     Route("GET", "/stream/{id}", play.stream, open=True, media=True),
     Route("GET", "/hls/{id}/playlist.m3u8", playlists.playlist, open=True, media=True),
     Route("GET", "/hls/{id}/segment.ts", segments.segment, open=True, media=True),

@@ -26,6 +26,8 @@ CONTROL = [
     "/",
     "/ui",
 ]
+STREAMED = ("/playlist.m3u", "/api/v1/channels", "/api/v1/channels/static-hls-m3u")
+WORDS = ("Stream not found", "Channel not found", "The lineup names no guide")
 ORIGIN = "Origin: https://evil.example"
 
 
@@ -90,27 +92,29 @@ async def test_head_is_get_without_a_body(daemon: Daemon) -> None:
     for _, path in sorted(PUBLIC | {row for row in PROTECTED if row[0] == "GET"}):
         if path == "/stream/{id}":
             continue  # an endless body has no length to compare
-        target = path.format(id=made["stream_id"], name="ui.js")
+        target = path.format(id=made["stream_id"], name="ui.js", key="none")
         got, headed = [await ask(daemon.port, head(target, method=method)) for method in ("GET", "HEAD")]
         assert headed.body == b""
         assert headed.status == got.status, target
         ignored = {"date"}
         if got.body == b"" or path in ("/metrics", "/streams"):  # none, or not the same each time
             ignored.add("content-length")
+        if path in STREAMED:  # RFC 9110 §9.3.2
+            ignored.add("transfer-encoding")
         assert visible(headed.headers, ignored) == visible(got.headers, ignored), target
 
 
 async def test_every_route_answers_under_both_paths(daemon: Daemon) -> None:
     """Trap 38: with and without the prefix."""
     for method, path in sorted(PUBLIC | PROTECTED):
-        target = path.format(id=ID, name="ui.css", client="nobody")
+        target = path.format(id=ID, name="ui.css", client="nobody", key="none")
         plain, prefixed = [
             await ask(daemon.port, head(prefix + target, method=method)) for prefix in ("", "/m3u-proxy")
         ]
         assert plain.status == prefixed.status, target
         assert plain.status != 405
         if plain.status == 404:
-            assert plain.json() == {"detail": "Stream not found"}, target
+            assert plain.json()["detail"] in WORDS, target
 
 
 async def test_the_bare_prefix_leads_to_the_root(daemon: Daemon) -> None:

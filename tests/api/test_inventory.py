@@ -18,7 +18,7 @@ from tests.support.contract import PREFIX, PROTECTED, PUBLIC, both_forms
 def _context() -> Context:
     """With nobody behind it."""
     nothing = cast("Any", None)
-    return Context(WebConfig(PREFIX, "token", "agent", 1.0, 1024, 1.0, "0"), *[nothing] * 14)
+    return Context(WebConfig(PREFIX, "token", "agent", 1.0, 1024, 1.0, "0"), *[nothing] * 18)
 
 
 def _serving(handler: Handler) -> web.Application:
@@ -35,7 +35,10 @@ def test_every_route_is_public_or_protected() -> None:
     for route in app.router.routes():
         assert route.resource is not None
         found.add((route.method, route.resource.canonical))
-    media = {("OPTIONS", path) for _, path in both_forms(PUBLIC) if "/stream/" in path or "/hls/" in path}
+    read_by_players = ("/stream/", "/hls/", "m3u", "/xmltv")
+    paths = {path.removeprefix(PREFIX) for _, path in PUBLIC}
+    played = {path for path in paths if any(part in path for part in read_by_players)}
+    media = both_forms({("OPTIONS", path) for path in played})
     bare = {("GET", PREFIX), ("HEAD", PREFIX)}
     assert found == both_forms(PUBLIC | PROTECTED) | media | bare
 

@@ -31,6 +31,12 @@ PROTECTED = {
     ("GET", "/webhooks"),
     ("DELETE", "/webhooks"),
     ("POST", "/webhooks/test"),
+    ("GET", "/api/v1/channels"),
+    ("POST", "/api/v1/channels"),
+    ("POST", "/api/v1/channels/import"),
+    ("GET", "/api/v1/channels/{key}"),
+    ("PUT", "/api/v1/channels/{key}"),
+    ("DELETE", "/api/v1/channels/{key}"),
 }
 PUBLIC = {
     ("GET", "/"),  # a browser is sent to the page, all others need the token
@@ -49,6 +55,9 @@ PUBLIC = {
     ("GET", "/hls/{id}/segment.m4s"),
     ("GET", "/hls/{id}/segment.mp4"),
     ("GET", "/hls/{id}/segment"),
+    ("GET", "/playlist.m3u"),
+    ("GET", "/api/v1/channels/static-hls-m3u"),
+    ("GET", "/xmltv"),
 }
 PREFIX = "/m3u-proxy"
 

@@ -132,7 +132,8 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.writer.output_size > 0:  # a body that broke off must not look complete
             raise ConnectionError("the answer has begun")
         finish(request, response)
-    request.app[CONTEXT].responses[str(response.status)] += 1
+    if (context := request.app.get(CONTEXT)) is not None:
+        context.responses[str(response.status)] += 1
     return response
 
 

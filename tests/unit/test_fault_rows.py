@@ -13,7 +13,7 @@ ROWS = {
     "upstream connection, all of it": "F26 F28 F29 F30",
     "upstream HLS": "F31 F32 F34 F35 F36 F38 F39 F41 F42 F43 F44 F45",
     "resources": "F79 F82 F83 F84",
-    "control plane": "F105",
+    "control plane": "F105 F106",
 }
 """The rows of the table of faults, by chapter."""
 _ROW = re.compile(r"\bF\d{1,3}\b")

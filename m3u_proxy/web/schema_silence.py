@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Self, TypeVar
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from m3u_proxy.model import SilenceCheck
 
@@ -24,12 +24,20 @@ T = TypeVar("T")
 class SilenceFields(BaseModel):
     """They come all or not at all; ``null`` is as good as none."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     enable_silence_detection: bool | None = None
+    """Whether the sound is checked at all."""
     silence_threshold_db: Annotated[float, Field(ge=-200, le=0)] | None = None
+    """Decibels relative to full scale; what never gets louder is silence."""
     silence_duration: Annotated[float, Field(gt=0, le=DAY)] | None = None
+    """Seconds without sound that count as silence."""
     silence_check_interval: Annotated[float, Field(gt=0, le=DAY)] | None = None
+    """Seconds of one check."""
     silence_monitoring_grace_period: Annotated[float, Field(ge=0, le=DAY)] | None = None
+    """Seconds from the first media of a source to its first check."""
     silence_failover_threshold: Annotated[int, Field(ge=1, le=10**6)] | None = None
+    """Silent checks in a row after which another source takes over."""
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:

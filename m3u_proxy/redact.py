@@ -31,12 +31,17 @@ _BARE_USERINFO = re.compile(r"""(?<![^\s"'=(<,])[^\s/?#"'=(<,:@]+:[^\s/?#@]+@"""
 # A quote ends an address only where the text goes on behind it: passwords hold quotes too.
 _QUERY = re.compile(r"""(\?|(?i:%3f))((?=[\w%&=\[~+.-])(?:[^\s"'<>]|["'<>](?![\s,;:)\]}>"']|$))+)""")
 
+_NO_HOST = r"(?<!:/)(?<!:\\/)(?<!:\\/\\)(?<!:%2f)(?<!%3a%2f)"
+
 
 def _paths(slash: str, segment: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Patterns of ``/live/USER/PASS`` and ``/USER/PASS/123.ts`` for one way to write a slash."""
+    """Patterns of ``/live/USER/PASS`` and ``/USER/PASS/123.ts`` for one way to write a slash.
+
+    What follows ``://`` is a host, which tells one source from another: it is no user.
+    """
     kinds = "live|movies?|series|timeshifts?|hlsr"
     named = rf"({slash}(?:{kinds}){slash}){segment}({slash}){segment}"
-    numbered = rf"({slash}){segment}({slash}){segment}({slash}\d+(?:\.\w{{1,5}})?)(?!\.?[\w/\\%-])"
+    numbered = rf"{_NO_HOST}({slash}){segment}({slash}){segment}({slash}\d+(?:\.\w{{1,5}})?)(?!\.?[\w/\\%-])"
     return re.compile(named, re.IGNORECASE), re.compile(numbered, re.IGNORECASE)
 
 

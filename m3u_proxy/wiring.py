@@ -56,6 +56,8 @@ from m3u_proxy.upstream.resolver import FailoverResolver
 from m3u_proxy.upstream.source import HttpSource, Limits, Source
 from m3u_proxy.web.context import Facts, WebConfig
 
+HEAD_START = 0.6
+"""Share of a joiner's patience in which a source is to begin, if another one is there for the rest."""
 PROBE = 12.0
 """Seconds that ffprobe may read a source."""
 QUEUE_UNIT = 32 * 1024
@@ -106,6 +108,7 @@ def audience(
         request_headers=request_headers,
         ask_resolver=FailoverResolver(judge, poster(settings, judge)).ask,
         inspections=_inspections(settings, transcoder),
+        head_start=HEAD_START * settings.hls_wait_time,
     )
     pool = Pool(
         parts,

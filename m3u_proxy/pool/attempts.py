@@ -37,6 +37,9 @@ class Succession(Protocol):
     def alive(self, now: float) -> None:
         """Media came at ``now`` (monotonic seconds)."""
 
+    def connected(self, detail: str) -> None:
+        """The source in use gives what it should; ``detail`` names that."""
+
     def lost(self, error: UpstreamError) -> float:
         """The source has failed: seconds until the next one is asked. Raises ProxyError when given up."""
 
@@ -208,7 +211,7 @@ class Attempts:
         self._history.note(what, reason=error.reason, detail=error.detail, source=index)
 
     def connected(self, detail: str) -> None:
-        """The source in use gives what it should."""
+        """See `Succession.connected`."""
         self._history.note(Happening.CONNECTED, detail=detail, source=self.failover.index)
 
     def ended(self, error: ProxyError) -> None:

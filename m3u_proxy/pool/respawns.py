@@ -47,6 +47,9 @@ class Respawns:
         """See `Succession.alive`."""
         self._restarts.rose(now)
 
+    def connected(self, detail: str) -> None:
+        """See `Succession.connected`: that FFmpeg began anew is told already."""
+
     def lost(self, error: UpstreamError) -> float:
         """See `Succession.lost`."""
         if error.reason == SWITCHED:

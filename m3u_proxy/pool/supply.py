@@ -157,9 +157,7 @@ class Supply:
         kind = self._judge(begun)
         if {kind, self.kind} == {Kind.LIVE, Kind.HLS}:
             self._other, self._guess = (source, begun, kind), kind
-            self.workshop.history.note(
-                Happening.CONNECTED, detail=kind, source=self.workshop.attempts.failover.index
-            )
+            self.workshop.attempts.connected(kind)
             inner, self.inner = self.inner, None
             self._settled.clear()
             if isinstance(inner, Passthrough):
@@ -176,9 +174,9 @@ class Supply:
             try:
                 async with attempts.reading():
                     self._opening = True
-                    begun = await begin(source, _is_enough, patience=PATIENCE)
+                    begun = await self._start(source)
                     kind = self._judge(begun)
-                self.workshop.history.note(Happening.CONNECTED, detail=kind, source=attempts.failover.index)
+                attempts.connected(kind)
                 return source, begun, kind
             except BaseException as error:
                 await uncut(source.aclose())
@@ -190,6 +188,16 @@ class Supply:
                     raise
             finally:
                 self._opening = False
+
+    async def _start(self, source: Source) -> Begun:
+        """A source, opened. It may not use up the patience of those who join if another might serve them."""
+        limit = self.workshop.head_start()
+        try:
+            async with asyncio.timeout(limit):
+                return await begin(source, _is_enough, patience=PATIENCE)
+        except TimeoutError:
+            detail = f"Nothing came within {limit:g} s, and there is another source"
+            raise UpstreamError("first_byte_timeout", detail) from None
 
     def _judge(self, begun: Begun) -> Kind:
         if not begun.prefix:

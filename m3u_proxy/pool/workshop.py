@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from time import monotonic
 
 from m3u_proxy.ffmpeg.input import SWITCHED
 from m3u_proxy.model import Kind, Stream, StreamKey, guess_kind
@@ -55,6 +56,8 @@ class Parts:
     ask_resolver: Callable[[str, AskResolver, Mapping[str, str]], Awaitable[Named | None]]
     """Ask a failover resolver: its URL, the question, the stream's metadata."""
     inspections: Inspections = field(default_factory=Inspections)
+    head_start: float = 6.0
+    """Seconds in which a source is to begin where another one might: less than a joiner waits."""
 
     def make_relay(
         self,
@@ -152,6 +155,10 @@ class Workshop:
     def open(self) -> Source:
         """The source in use, not yet asked."""
         return self.parts.open_source(self._ask)
+
+    def head_start(self) -> float | None:
+        """Seconds in which the source in use is to begin; ``None`` where no other could take its place."""
+        return self.parts.head_start if self.attempts.failover.has_spare(monotonic()) else None
 
     def relay(self) -> Relay:
         """For a live stream."""

@@ -132,6 +132,12 @@ class Failover:
         """Whether there is, or may be, another source."""
         return self._has_resolver or bool(self._others())
 
+    def has_spare(self, now: float) -> bool:
+        """Whether there is another source of which nothing bad is known."""
+        if self._has_resolver and not self._pacer.knows(self.url, now):
+            return True
+        return any(not self._pacer.knows(url, now) for url in self._others())
+
     def is_refused(self, now: float) -> bool:
         """Whether the primary is not asked because it is marked bad for its silence."""
         return self._pacer.is_marked(next(iter(self._urls)), now)

@@ -77,8 +77,8 @@ async def test_a_hard_fault_is_bridged_by_the_backup(
     opened = origin.path("/two.ts").connections[0].opened
     assert opened >= moment, "the old connection is closed before the new one opens"
     told = [(moment["kind"], moment["source"]) for moment in await timeline(daemon, stream)]
-    assert ("failover", 1) in told
     assert told[0] == ("start", 0)
+    assert told[-3:] == [("failover", 1), ("retry", 1), ("connected", 1)]
     assert (await labelled(daemon, "upstream_errors_total"), await labelled(daemon, "failovers_total")) == (
         {reason: 1},
         {reason: 1},
@@ -110,6 +110,22 @@ async def test_fifty_viewers_go_through_a_failover_together(
     assert sent == [aiohttp.encode_basic_auth(name, "secret") for name in ("first", "second")]
     assert [request["x-key"] for request in origin.path("/two.ts").requests] == ["k"]
     assert (await labelled(daemon, "failovers_total"))["reset"] == 1
+
+
+@pytest.mark.parametrize("fault", [Answer(mute=True), Answer(ts=True, stall=0)], ids=["mute", "empty"])
+async def test_whoever_joins_is_not_kept_by_a_source_that_says_nothing(
+    tmp_path: Path, origin: Origin, fault: Answer
+) -> None:
+    """The first to come is served by the backup, though the source's own budget is as long as that."""
+    origin.on("/one.ts", fault)
+    origin.on("/two.ts", Answer(ts=True))
+    async with Daemon(tmp_path, HLS_WAIT_TIME="4", DEFAULT_READ_TIMEOUT="4") as daemon:
+        stream = await create(daemon, origin.url("/one.ts"), failover_urls=[origin.url("/two.ts")])
+        async with watching(daemon, stream) as viewers:
+            await grown(viewers, 2 * SECOND)
+        told = [(one["kind"], one["reason"], one["source"]) for one in await timeline(daemon, stream)]
+    assert told[:2] == [("start", None, 0), ("lost", "first_byte_timeout", 0)]
+    assert ("connected", None, 1) in told
 
 
 async def test_a_silent_source_is_left_when_its_budget_is_over(tmp_path: Path, origin: Origin) -> None:

@@ -70,6 +70,23 @@ def test_the_primary_is_tried_first_and_at_once() -> None:
     assert (plan.url, plan.index, plan.attempts, plan.last_switch) == (P, 0, 0, None)
 
 
+@pytest.mark.parametrize("resolver", [False, True])
+def test_a_spare_is_another_source_of_which_nothing_bad_is_known(resolver: bool) -> None:
+    plan = a_plan(A, resolver=resolver)
+    plan.first(0.0)
+    assert plan.has_spare(0.0)
+    step = plan.failed(REFUSED, 0.0)
+    if resolver:
+        step = plan.resolved(A, 0.0)
+    assert isinstance(step, Try)
+    assert plan.url == A
+    assert plan.has_spare(0.0) == resolver
+    plan.failed(REFUSED, 0.0)
+    plan.first(60.0)
+    assert not plan.has_spare(60.0)
+    assert not a_plan().has_spare(0.0)
+
+
 def test_a_single_source_that_never_gave_a_byte_is_given_up_at_once() -> None:
     plan = a_plan()
     plan.first(0.0)

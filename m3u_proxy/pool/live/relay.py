@@ -276,6 +276,8 @@ class Relay(Running):
         if batch.data:
             self._succession.alive(now)
             self._stop_filling()
+            if self.state is State.RECONNECTING:
+                self._succession.connected(self.kind)
             self._enter(State.LIVE)
             self._points.extend(Point(point.offset + self._size, point.psi) for point in batch.points)
             self._parts.append(batch.data)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -32,15 +31,15 @@ LINEUP = f"""#EXTM3U url-tvg="http://g.example/CANARY.xml.gz"
 #EXTINF:-1,Film
 {C}
 """
+NOTHING = "#EXTM3U\n#EXTINF:-1,Nothing\nhttp://p.example/\n"
 START = "http://127.0.0.1:{port}/m3u-proxy"
 
 
 @pytest_asyncio.fixture(loop_scope="session", autouse=True)
 async def _none_are_left(daemon: Daemon) -> AsyncIterator[None]:
     yield
-    for row in (await daemon.get("/api/v1/channels"))["channels"]:
-        async with daemon.http.delete(f"/api/v1/channels/{row['key']}") as response:
-            assert response.status == 200
+    await take(daemon, NOTHING)
+    await send(daemon, "DELETE", "/api/v1/channels/nothing")
 
 
 async def send(daemon: Daemon, method: str, path: str, **more: Any) -> tuple[int, Any]:
@@ -385,7 +384,9 @@ async def test_the_lineup_needs_no_token_and_editing_does(guarded: Daemon, token
     async with guarded.http.post("/api/v1/channels/import", data=LINEUP.encode(), headers=M3U) as response:
         assert response.status == 401
     headers = {**M3U, "X-API-Token": token}
-    async with guarded.http.post(
-        "/api/v1/channels/import", data=LINEUP.encode(), headers=headers
-    ) as response:
-        assert json.loads(await response.text())["imported"] == 3
+    for text, number in ((LINEUP, 3), (NOTHING, 1)):
+        path = "/api/v1/channels/import"
+        async with guarded.http.post(path, data=text.encode(), headers=headers) as response:
+            assert (await response.json())["imported"] == number
+    async with guarded.http.delete("/api/v1/channels/nothing", headers=headers) as response:
+        assert response.status == 200

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import uvloop
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import settings
 
 from tests.support import leaks
 
@@ -19,6 +20,9 @@ uvloop.new_event_loop().close()  # libuv makes a pipe for the whole process on f
 
 CI = os.environ.get("CI", "").lower() in {"1", "true"}
 """Everything is there by then, so a test that does not run is an error."""
+
+settings.register_profile("patient", deadline=None)  # how busy the machine is says nothing about an example
+settings.load_profile("patient")
 
 _COMMANDS = {"netns": "ip", "tmpfs": "mount"}
 """Needs that are not called like their command."""

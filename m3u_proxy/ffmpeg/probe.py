@@ -89,9 +89,11 @@ async def probe(ffprobe: str, kit: Kit, feed: Feed, *, patience: float) -> Conte
         tap.close()
         child.close_stdin()
         try:
-            await child.stop(kit.term_kill)
+            ended = await child.stop(kit.term_kill)
         finally:
             kit.ledger.running[KIND] -= started
+        if started:
+            kit.ledger.exits[ended.reason] += 1
     if exit_.code != 0 or not (contents := parse(answer)).tracks:
         words = said.last(1)
         raise UpstreamError("not_media", f"Nothing in it can be decoded{': ' + words[0] if words else ''}")

@@ -360,7 +360,7 @@ async def test_what_it_finished_before_it_died_is_shown_even_if_nobody_had_looke
         numbers = [(entry.number, entry.discontinuity) for entry in it.writer.timeline.listed()]
         assert numbers == [(0, False), (1, False), (2, False), (3, True)]
         assert set(it.writer.files) == {0, 1, 2, 3}
-        assert it.writer.state is State.RECONNECTING
+        await until(lambda: it.writer.state is State.RECONNECTING)
 
 
 async def test_fragmented_mp4_goes_on_with_the_section_of_the_new_ffmpeg(fake: FakeFFmpeg) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import Daemon, descendants
+from tests.support.daemon import Daemon
 from tests.support.fake_ffmpeg import until
 from tests.support.inv import GRACE, control, eventually, labelled, resident, rig
 from tests.support.origin import Answer, Origin
@@ -251,7 +251,7 @@ async def test_probes_leave_no_ghost(tmp_path: Path, origin: Origin) -> None:
             for each in (path, hls):
                 async with daemon.http.head(each) as response:
                     assert response.status == 200
-        assert not descendants(daemon.pid)
+        assert await daemon.metric("ffmpeg_starts_total") == 0
         assert not origin.connections
         for _ in range(50):
             async with daemon.http.get(path, headers={"Range": "bytes=0-1023"}) as response:

@@ -43,7 +43,7 @@ async def test_three_such_texts_and_it_is_left_alone(tmp_path: Path, origin: Ori
 
 async def test_a_viewer_is_no_reason_to_ask_more_often(tmp_path: Path, origin: Origin) -> None:
     path = "/live/u/p/2.ts"
-    origin.on(path, Answer(ts=True, fin=400_000), WORDS)
+    origin.on(path, Answer(ts=True, fin=1_000_000), WORDS)
     async with Daemon(tmp_path) as daemon:
         stream = await create(daemon, origin.url(path))
         async with daemon.http.get(f"/stream/{stream}") as response:

@@ -146,3 +146,9 @@ def _functions(path: Path) -> Iterator[tuple[str, int]]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             last = node.end_lineno or node.lineno
             yield f"{_name(path)}:{node.lineno} {node.name}", last - node.lineno + 1
+
+
+def test_test_modules_have_names_of_their_own() -> None:
+    """Folders of tests are no packages: of two modules with one name only one would run."""
+    names = [path.name for path in (ROOT / "tests").glob("*/test_*.py")]
+    assert sorted(set(names)) == sorted(names)

@@ -7,7 +7,7 @@ JOBS   ?= 3# files of tests at the same time: most of their time they wait
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint docs format lock clean
+.PHONY: help install run test bench lint docs format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -15,6 +15,8 @@ help: ## this list
 run: $(VENV)/.runtime ## start the daemon with a demo channel (not with DEMO=0, or with CHANNELS_M3U set)
 	@if [ "$${DEMO:-1}" = 0 ] || [ -n "$${CHANNELS_M3U:-}" ]; then exec $(BIN)/m3u-proxy; fi; \
 	exec $(BIN)/m3u-proxy --demo
+
+install: $(VENV)/.runtime ## install the daemon into .venv, as for supervisord
 
 test: $(VENV)/.dev ## run every test; ARGS="-k relay" for some of them, JOBS=0 for one after the other
 	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)

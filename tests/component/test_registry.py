@@ -257,3 +257,40 @@ def test_a_disk_that_takes_nothing_for_a_while_loses_nothing(
     assert caplog.text.count("cannot be written") == 1
     with opened(tmp_path) as registry:
         assert registry.rows(Table.STREAMS) == [("a", {"n": 1})]
+
+
+def test_a_table_written_at_once_keeps_its_place_among_single_rows(tmp_path: Path) -> None:
+    with opened(tmp_path) as registry:
+        registry.put(Table.CHANNELS, "a", {"n": 1})
+        registry.put(Table.CHANNELS, "gone", {"n": 1})
+        registry.put_all(Table.CHANNELS, {"a": 2, "b": 2, "gone": None}, lambda n: {"n": n} if n else None)
+        registry.put(Table.CHANNELS, "b", {"n": 3})
+        registry.put_all(Table.CHANNELS, {"c": 4}, lambda n: {"n": n})
+    with opened(tmp_path) as registry:
+        assert registry.take_rows(Table.CHANNELS) == [("a", {"n": 2}), ("b", {"n": 3}), ("c", {"n": 4})]
+        assert registry.take_rows(Table.CHANNELS) == []
+
+
+def test_a_table_is_written_in_order_when_the_disk_lets_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("m3u_proxy.storage.registry.RETRY", 0.01)
+    failures = iter([True, True, True])
+    written = threading.Event()
+    real = module._apply
+
+    def apply(connection: sqlite3.Connection, table: Table, key: str, row: object) -> None:
+        if next(failures, False):
+            raise sqlite3.OperationalError("database or disk is full")
+        real(connection, table, key, row)  # type: ignore[arg-type]
+        if row == {"n": 3}:
+            written.set()
+
+    monkeypatch.setattr(module, "_apply", apply)
+    with opened(tmp_path) as registry:
+        registry.put(Table.CHANNELS, "a", {"n": 1})
+        registry.put_all(Table.CHANNELS, {"a": 2, "b": 2}, lambda n: {"n": n})
+        registry.put(Table.CHANNELS, "b", {"n": 3})
+        assert written.wait(5)
+    with opened(tmp_path) as registry:
+        assert registry.rows(Table.CHANNELS) == [("a", {"n": 2}), ("b", {"n": 3})]

@@ -43,6 +43,29 @@ def test_what_was_not_put_is_not_found() -> None:
         catalog.find("x")
 
 
+def test_what_somebody_else_keeps_is_lent_when_it_is_asked_for() -> None:
+    catalog, stream = a_catalog(limit=1), a_stream(URL)
+    asked: list[str] = []
+
+    def lend(stream_id: str) -> None:
+        asked.append(stream_id)
+        if stream_id == stream.id:
+            catalog.lend(stream, 5.0)
+
+    catalog.on_missing = lend
+    with pytest.raises(NotFound):
+        catalog.find("x")
+    assert catalog.get(stream.id) is None
+    record = catalog.find(stream.id)
+    assert catalog.find(stream.id) is record
+    assert asked == ["x", stream.id]
+    assert (record.stream, record.lasting, record.running, catalog.listed()) == (stream, False, False, [])
+    put(catalog, 1)  # it gives way to what is listed
+    assert catalog.get(stream.id) is None
+    with pytest.raises(Unavailable):
+        catalog.find(stream.id)
+
+
 def test_removing_is_for_good_and_idempotent() -> None:
     catalog = a_catalog()
     stream_id = put(catalog).stream.id

@@ -16,11 +16,10 @@ from secrets import token_hex
 from time import monotonic, time
 from typing import Self
 
-from m3u_proxy import __version__, wiring
+from m3u_proxy import __version__, wiring, wiring_channels
 from m3u_proxy.background import Background
 from m3u_proxy.events import Bus
 from m3u_proxy.ffmpeg.binary import Binaries, locate
-from m3u_proxy.ffmpeg.command import HlsOptions
 from m3u_proxy.ffmpeg.confine import Confinement
 from m3u_proxy.ffmpeg.profiles import profiles
 from m3u_proxy.ffmpeg.run import Kit, Ledger
@@ -52,8 +51,6 @@ from m3u_proxy.web.tries import Tries
 
 log = logging.getLogger(__name__)
 
-KEEP_EXTRA = 2
-"""Segments served after they have left the playlist."""
 GC_THRESHOLD = 20_000
 """Objects between two collections: requests leave few cycles, and a look at 700 finds none."""
 LARGEST_FILE = 2**30
@@ -145,15 +142,14 @@ class Daemon:
             *(settings, self.judge, budget, grants, self._transcoder()),
             *(_viewer_limit(settings.max_viewers), bus, self.pseudonym),
         )
-        self.channels = Channels()
-        wiring.channel_streams(settings, self.channels, self.audience)
-        self.lineups = wiring.lineups(settings, self.channels, self.audience.pool.parts)
+        self._build_lineup()
         self.paces = Paces(self.audience.pool.parts.pacer, settings.state_dir)
         await self.paces.load()
         self._stack.push_async_callback(self.paces.save)
         keeping = await wiring.keeping(settings, self.judge, self.audience.catalog, self.channels, bus)
         self.keeping = await self._stack.enter_async_context(keeping)
         self._stack.push_async_callback(self.audience.aclose, "shutdown")
+        self._stack.push_async_callback(self.surveys.aclose)
         segments = SegmentCache(budget)
         self._stack.push_async_callback(segments.aclose)
         self.context = self._context(segments)
@@ -169,6 +165,17 @@ class Daemon:
         for host, port in self.addresses:
             log.info("m3u_proxy %s listens on %s port %d", __version__, host, port)
 
+    def _build_lineup(self) -> None:
+        """Channels, and what is done with them."""
+        settings = self._settings
+        self.channels = Channels()
+        streams = wiring.channel_streams(settings, self.channels, self.audience)
+        self.windows = wiring_channels.windows(settings, self.channels, self.audience, streams)
+        self.checkup = wiring.checkup(self.audience.pool, self.binaries, self.kit)
+        accounts = self.audience.pool.parts.accounts
+        self.surveys = wiring_channels.surveys(self.channels, streams, self.checkup, accounts)
+        self.lineups = wiring.lineups(settings, self.channels, self.audience.pool.parts)
+
     def _context(self, segments: SegmentCache) -> Context:
         settings = self._settings
         auth_failures: Counter[str] = Counter()
@@ -182,10 +189,12 @@ class Daemon:
         return Context(
             config=wiring.web_config(settings, self.pseudonym),
             audience=self.audience,
+            windows=self.windows,
+            surveys=self.surveys,
             segments=segments,
             webhooks=self.keeping.webhooks,
             links=Links(settings.root_path),
-            checkup=wiring.checkup(self.audience.pool, self.binaries, self.kit),
+            checkup=self.checkup,
             reach=Reach(self.judge, tls_verify=settings.upstream_tls_verify),
             facts=wiring.facts(settings, self.binaries),
             tools=lambda: self.tools,
@@ -249,7 +258,7 @@ class Daemon:
         return Transcoder(
             binaries=self.binaries,
             kit=self.kit,
-            hls=HlsOptions(settings.hls_segment_duration, settings.hls_window, KEEP_EXTRA),
+            shapes=wiring_channels.shapes(settings),
             stall=settings.seg_stall,
             root=settings.hls_temp_dir,
             instance=self.instance,
@@ -277,6 +286,7 @@ class Daemon:
     def _keep_house(self) -> None:
         keep = self.background.keep
         keep("sweeper", self.audience.run)
+        keep("windows", self.windows.run)
         keep("loop-lag", self.lag.run)
         keep("census", self.census.run)
         keep("pacing", self.paces.run)

@@ -70,6 +70,15 @@ class Origin:
         object.__setattr__(self, "key", StreamKey.of(self.url, *lines))
 
 
+class Naming(StrEnum):
+    """How the segments of HLS output are called on disk."""
+
+    NUMBERED = "numbered"
+    """``segment_7.ts``; FFmpeg removes them itself, and a new FFmpeg begins at 0."""
+    DATED = "dated"
+    """``segment_20260501_235959_007.ts``, by local time; the writer removes them, and numbers go on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Transcode:
     """What FFmpeg makes of a source: the template as asked for, and as rendered."""
@@ -84,6 +93,8 @@ class Transcode:
     """``hls`` or ``pipe``."""
     container: str
     content_type: str
+    naming: Naming = Naming.NUMBERED
+    """Of HLS output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +138,8 @@ class Stream:
     def __post_init__(self) -> None:
         key = self.origin.key
         if self.transcode is not None:
-            key = StreamKey.of(key.digest, self.transcode.output, *self.transcode.arguments)
+            made = self.transcode
+            key = StreamKey.of(key.digest, made.output, made.naming, *made.arguments)
         object.__setattr__(self, "key", key)
 
     @property

@@ -10,7 +10,6 @@ WITHOUT_EFFECT: Final = frozenset(
     {
         # Of features that are not there yet.
         *("app_debug", "workers"),
-        *("channel_segment_duration", "channel_max_segments", "channel_cleanup_interval"),
         *("vod_cache_dir", "vod_cache_size", "session_timeout"),
         *("streamlink_enabled", "ytdlp_enabled"),
         *("connection_idle_alert_threshold", "connection_idle_error_threshold"),

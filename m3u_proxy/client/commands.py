@@ -9,9 +9,12 @@ from typing import Any, TextIO
 
 from m3u_proxy.client.api import Api, ClientError, segment
 from m3u_proxy.client.streams import find, listing, name_of
+from m3u_proxy.client.survey import check_lineup
 from m3u_proxy.client.text import clean, period, rate
 
 DONE, FAILED = 0, 1
+LINEUP = "lineup"
+"""Instead of a URL: every channel that the daemon has."""
 
 
 def add(api: Api, given: Namespace, out: TextIO) -> int:
@@ -73,7 +76,9 @@ def failover(api: Api, given: Namespace, out: TextIO) -> int:
 
 
 def check(api: Api, given: Namespace, out: TextIO) -> int:
-    """``check URL``: can it be played, and what would the pool do; 1 if it cannot."""
+    """``check URL``: can it be played, and what would the pool do; 1 if it cannot. ``check lineup``: all."""
+    if given.address == LINEUP:
+        return check_lineup(api, given, out)
     body: dict[str, object] = {"url": given.address, "user_agent": given.user_agent}
     body["headers"] = dict(_header(line) for line in given.header)
     found = api.post("/check", body)

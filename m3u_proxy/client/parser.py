@@ -33,7 +33,8 @@ def add_commands(subparsers: Any) -> None:
     view.add_argument("--interval", type=_seconds, default=2.0, help="seconds between two looks (2)")
     view.add_argument("--once", action="store_true", help="one view, after that interval")
     check = _command(subparsers, "check", commands.check, "find out whether a source can be played")
-    _source(check)
+    _source(check, or_else=" of the source, or the word lineup: every channel there is")
+    check.add_argument("--group", help="of the lineup, only this group")
     _command(subparsers, "health", commands.health, "exit code 0 while the daemon serves")
 
 
@@ -46,8 +47,8 @@ def _command(subparsers: Any, name: str, run: Command, what: str) -> ArgumentPar
     return parser
 
 
-def _source(parser: ArgumentParser) -> None:
-    parser.add_argument("address", metavar="URL", help="http or https address of the source")
+def _source(parser: ArgumentParser, or_else: str = " of the source") -> None:
+    parser.add_argument("address", metavar="URL", help=f"http or https address{or_else}")
     parser.add_argument("--user-agent", help="who to be towards the provider")
     parser.add_argument(
         "--header", action="append", default=[], metavar="'NAME: VALUE'", help="sent to the provider"

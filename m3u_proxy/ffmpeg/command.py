@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from dataclasses import dataclass
+from typing import Literal
 
 from m3u_proxy.errors import BadTemplate
 from m3u_proxy.ffmpeg.arguments import Command, Setting, read, shown
 from m3u_proxy.ffmpeg.input import Input
 from m3u_proxy.ffmpeg.options import HLS, flags_set
+from m3u_proxy.ffmpeg.shape import HlsOptions, segment_names
 from m3u_proxy.ffmpeg.template import check_format, check_variables, fill
 
 PLAYLIST = "index.m3u8"
 INIT = "init.mp4"
 HLS_TYPE = "application/vnd.apple.mpegurl"
 
-SEGMENT_SECONDS = (0.5, 30.0)
-WINDOW_SEGMENTS = (2, 300)
-EXTRA_SEGMENTS = 20
 KEY_FRAME_SECONDS = 2.0
 """Distance of keyframes in piped output whose template names none: joiners wait for the next one."""
 FRAGMENT_MICROSECONDS = 4_000_000
 """Longest fragment of MP4, more than between two keyframes as a rule."""
-
-Number = TypeVar("Number", int, float)
 
 _CONTAINERS = {
     "mpegts": ("mpegts", "video/mp2t"),
@@ -55,7 +51,6 @@ _RELATIVE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_%.+-][A-Za-z0-9_%.+/-]{0,99}")
 
 _SYNC_METHODS = {"0": "passthrough", "1": "cfr", "2": "vfr", "-1": "auto"}
 _FPS_MODE_SINCE = (5, 1)
-_HLS_FLAGS = "delete_segments+omit_endlist+temp_file+independent_segments+program_date_time"
 _OPENS_DEVICE = frozenset({"init_hw_device", "vaapi_device", "qsv_device", "hwaccel"})
 _HARDWARE = ("_nvenc", "_vaapi", "_qsv", "_cuvid")
 # Encoders whose forced keyframes are no random-access points unless they are told to make them so.
@@ -80,29 +75,6 @@ class Rendered:
         return next((one.value for one in self.command.output if one.name == name), None)
 
 
-@dataclass(frozen=True, slots=True)
-class HlsOptions:
-    """Shape of the HLS output: seconds, segments listed, segments kept on disk beyond those."""
-
-    segment_duration: float
-    window: int
-    keep_extra: int
-
-    def of(self, rendered: Rendered) -> HlsOptions:
-        """These, with what the template names instead, within bounds. A window of 0 asks for the longest."""
-        duration, window, extra = (
-            rendered.setting(name) for name in ("hls_time", "hls_list_size", "hls_delete_threshold")
-        )
-        shape = self
-        if duration is not None:
-            shape = replace(shape, segment_duration=_within(float(duration), SEGMENT_SECONDS))
-        if window is not None:
-            shape = replace(shape, window=_within(int(window) or WINDOW_SEGMENTS[1], WINDOW_SEGMENTS))
-        if extra is not None:
-            shape = replace(shape, keep_extra=_within(int(extra), (self.keep_extra, EXTRA_SEGMENTS)))
-        return shape
-
-
 def uses_hardware(rendered: Rendered) -> bool:
     """Whether a graphics card's driver is loaded, which maps more memory than it uses."""
     command = rendered.command
@@ -115,10 +87,6 @@ def uses_hardware(rendered: Rendered) -> bool:
         one.name in _OPENS_DEVICE or (one.value or "").endswith(_HARDWARE) or "hwupload" in (one.value or "")
         for one in settings
     )
-
-
-def _within(value: Number, bounds: tuple[Number, Number]) -> Number:
-    return max(bounds[0], min(value, bounds[1]))
 
 
 def render(template: str, variables: Mapping[str, str], *, input_url: str, output_format: str) -> Rendered:
@@ -192,8 +160,9 @@ def hls_argv(
     progress_fd: int,
     version: tuple[int, int],
     adts: bool = False,
+    first: int = 0,
 ) -> list[str]:
-    """The command that writes ``PLAYLIST`` and ``segment_<n>`` in its working directory.
+    """The command that writes ``PLAYLIST`` and segments, numbered from ``first``, in its working directory.
 
     ``adts``: the source's audio is AAC in ADTS (stream type 0x0F, ISO/IEC 13818-1 table 2-34). Copied into
     fMP4 it needs a bit stream filter, which FFmpeg adds by itself in plain MP4 only, and other codecs forbid.
@@ -207,9 +176,9 @@ def hls_argv(
         # A subtitle stream would get a playlist and segments of its own.
         *("-sn", "-dn", "-f", "hls"),
         *("-hls_time", f"{shape.segment_duration:g}", "-hls_list_size", str(shape.window)),
-        *("-hls_delete_threshold", str(shape.keep_extra), "-hls_flags", _HLS_FLAGS),
         *(("-hls_segment_type", "fmp4", "-hls_fmp4_init_filename", INIT) if is_fmp4 else ()),
-        *("-hls_segment_filename", "segment_%d.m4s" if is_fmp4 else "segment_%d.ts", PLAYLIST),
+        *segment_names(shape, suffix="m4s" if is_fmp4 else "ts", first=first),
+        PLAYLIST,
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -12,14 +12,15 @@ from time import monotonic
 from typing import TypeVar
 
 from m3u_proxy.errors import ProxyError, Unavailable
+from m3u_proxy.ffmpeg.departures import Departures
 from m3u_proxy.ffmpeg.health import Health, Speed
-from m3u_proxy.ffmpeg.input import SWITCHED
+from m3u_proxy.ffmpeg.input import SWITCHED, Input
 from m3u_proxy.ffmpeg.restarts import Pace, Restarts
-from m3u_proxy.ffmpeg.run import COMPLETED, RETRY_AFTER, Argv, Feed, Kit, Lost, Run
+from m3u_proxy.ffmpeg.run import COMPLETED, RETRY_AFTER, Feed, Kit, Lost, Run
 from m3u_proxy.ffmpeg.shelf import Delivery, Segment, Shelf
 from m3u_proxy.lifecycle import Running
 from m3u_proxy.media.timeline import Timeline
-from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
+from m3u_proxy.model import Kind, Naming, RunSnapshot, State, StreamKey
 from m3u_proxy.storage.directories import Claim
 from m3u_proxy.tasks import uncut
 
@@ -33,17 +34,24 @@ GIVEN_UP = 30.0
 T = TypeVar("T")
 
 
+HlsArgv = Callable[[int, Input, int], Sequence[str]]
+"""As `Argv`, with the number of the first segment."""
+
+
 @dataclass(frozen=True, slots=True)
 class HlsOutput:
     """What is written: FFmpeg's command line and the shape of the playlist."""
 
-    argv: Argv
+    argv: HlsArgv
     segment_duration: float
     window: int
     keep_extra: int
     stall: float
     """Seconds without a finished segment, in spite of input, after which a FFmpeg is lost."""
     pace: Pace = field(default_factory=Pace)
+    naming: Naming = Naming.NUMBERED
+    linger: float = 0.0
+    """Seconds for which dated segments are kept after they have left the playlist."""
 
 
 class HlsWriter(Running):
@@ -87,6 +95,9 @@ class HlsWriter(Running):
         self._admit = admit
         self._run: Run | None = None
         self._restarts = Restarts(output.pace)
+        self._departures = Departures(output.linger)
+        self._first = 0
+        """What the FFmpeg at work calls its first segment."""
         self._loss: ProxyError | None = None
         """Why FFmpeg is being replaced; ``None`` when its successor has shown something."""
         self._bytes_in = 0
@@ -101,6 +112,10 @@ class HlsWriter(Running):
     def target(self) -> float:
         """Target duration in seconds."""
         return self.timeline.target
+
+    @property
+    def _is_dated(self) -> bool:
+        return self._output.naming is Naming.DATED
 
     @property
     def is_warm(self) -> bool:
@@ -138,7 +153,8 @@ class HlsWriter(Running):
             await self._feed.ready()
             self._admit()
             async with _held(self._claim) as claim:
-                shelf.begin(claim)
+                self._first = self.timeline.next if self._is_dated else 0
+                shelf.begin(claim, self._first)
                 delay = await self._live(shelf, claim)
                 if delay is None:
                     return
@@ -163,7 +179,7 @@ class HlsWriter(Running):
 
     def _start(self, run: Run, claim: Claim) -> None:
         self._restarts.started(monotonic())
-        run.start(self._output.argv, claim.path, stdout=False)
+        run.start(lambda fd, source: self._output.argv(fd, source, self._first), claim.path, stdout=False)
         self._run = run
         if self._loss is not None:
             self._kit.ledger.restarts[self.kind] += 1
@@ -208,6 +224,8 @@ class HlsWriter(Running):
                 raise outcome
             delivered = await self._look(shelf)
             now = monotonic()
+            if self._is_dated:
+                await self._tidy(shelf, now)
             if delivered:
                 self._restarts.rose(now)
                 self._show()
@@ -249,10 +267,21 @@ class HlsWriter(Running):
         self.timeline.extend(delivery.entries)
         self.files |= delivery.files
         self.bytes_out += sum(segment.size for segment in delivery.files.values())
-        for number in self.files.keys() - self.timeline.served():
-            self.files.pop(number).close()
+        self._close_old()
         self.revision += 1
         self._ready.set()
+
+    def _close_old(self) -> None:
+        for number in self.files.keys() - self.timeline.served():
+            self.files.pop(number).close()
+
+    async def _tidy(self, shelf: Shelf, now: float) -> None:
+        """Remove what FFmpeg does not: segments that have been out of the playlist for long enough."""
+        due = self._departures.due(self.timeline.unlisted, now)
+        if due:
+            self.timeline.drop(due)
+            self._close_old()
+            await uncut(asyncio.to_thread(shelf.trim))
 
     def _show(self) -> None:
         """The playlist goes on."""

@@ -64,12 +64,17 @@ class Shelf:
         self._timeline = timeline
         self._known_map: str | None = None
         self._opened: list[Segment] = []
+        self._first = 0
+        self._here: list[Segment] = []
+        """What was found in the directory in use and not removed from it by ``trim``."""
         self.hollow = False
         """Whether the last look met an empty playlist or an empty segment where one with content is due."""
 
-    def begin(self, claim: Claim) -> None:
-        """From now on another FFmpeg writes, into another directory."""
+    def begin(self, claim: Claim, first: int = 0) -> None:
+        """From now on another FFmpeg writes, into another directory; its first segment has that number."""
         self._claim = claim
+        self._first = first
+        self._here = []
         self._known_map = None
         self.hollow = False
 
@@ -85,7 +90,7 @@ class Shelf:
         if not raw:
             return None
         try:
-            written = parse(raw.decode())
+            written = parse(raw.decode(), self._first)
         except ValueError:
             return None
         files: dict[int, Segment] = {}
@@ -101,6 +106,7 @@ class Shelf:
                 break
             files[entry.number] = segment
             entries.append(entry)
+            self._here.append(segment)
         if not entries:
             return None
         self._known_map = written.map_name
@@ -121,6 +127,17 @@ class Shelf:
         self._opened = [one for one in self._opened if one.fd >= 0]
         self._opened.append(segment)
         return segment
+
+    def trim(self) -> None:
+        """Remove the files of segments that were closed, and what was finished before them. Blocking.
+
+        For an FFmpeg that deletes none itself.
+        """
+        assert self._claim is not None
+        closed = [one for one in self._here if one.fd < 0]
+        if closed:
+            self._claim.trim(closed[-1].name)
+            self._here = [one for one in self._here if one.fd >= 0]
 
     def close(self) -> None:
         """Close every segment that is still open, also those of a look whose result was never taken."""

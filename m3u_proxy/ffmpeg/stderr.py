@@ -38,7 +38,7 @@ _INPUT = re.compile(
 )
 _OUTPUT = re.compile(
     r"\[(out|[vasd]?ost|enc)[#:]|av_interleaved_write_frame|\b(pipe|fd):1\b|"
-    r"\b(index\.m3u8|segment_\d+\.(ts|m4s)|init\.mp4)(\.tmp)?\b"
+    r"\b(index\.m3u8|segment_[\d_]+\.(ts|m4s)|init\.mp4)(\.tmp)?\b"
 )
 _NEEDLES = tuple(text.encode() for _, text in _PATTERNS)
 _LINE_END = re.compile(rb"[\r\n]+")

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from m3u_proxy.errors import Unavailable
 from m3u_proxy.ffmpeg.binary import Binaries, FFmpeg
-from m3u_proxy.ffmpeg.command import HlsOptions, Rendered, hls_argv, pipe_argv, render, uses_hardware
+from m3u_proxy.ffmpeg.command import Rendered, hls_argv, pipe_argv, render, uses_hardware
 from m3u_proxy.ffmpeg.ear import Ear
 from m3u_proxy.ffmpeg.hls import HlsOutput, HlsWriter
 from m3u_proxy.ffmpeg.input import Input
 from m3u_proxy.ffmpeg.pipe import PipeSource
 from m3u_proxy.ffmpeg.run import Feed, Kit
-from m3u_proxy.model import SilenceCheck, Stream
+from m3u_proxy.ffmpeg.shape import HlsOptions
+from m3u_proxy.model import Naming, SilenceCheck, Stream
 from m3u_proxy.storage.directories import claim
 
 STALL_SEGMENTS = 3
@@ -27,7 +28,8 @@ class Transcoder:
 
     binaries: Binaries
     kit: Kit
-    hls: HlsOptions
+    shapes: Mapping[Naming, HlsOptions]
+    """Of HLS output, by how its segments are called."""
     stall: float
     """Least seconds without output, in spite of input, after which an FFmpeg has failed."""
     root: Path
@@ -49,11 +51,12 @@ class Transcoder:
 
     def writer(self, stream: Stream, feed: Feed) -> HlsWriter:
         """The writer of a stream with HLS output."""
+        assert stream.transcode is not None
         rendered = _render(stream)
-        options = self.hls.of(rendered)
+        options = self.shapes[stream.transcode.naming].of(rendered)
         ffmpeg = self.check()
         output = HlsOutput(
-            argv=lambda fd, source: hls_argv(
+            argv=lambda fd, source, first: hls_argv(
                 ffmpeg.path,
                 rendered,
                 options,
@@ -61,11 +64,14 @@ class Transcoder:
                 progress_fd=fd,
                 version=ffmpeg.version_info,
                 adts=feed.has_adts,
+                first=first,
             ),
             segment_duration=options.segment_duration,
             window=options.window,
             keep_extra=options.keep_extra,
             stall=max(STALL_SEGMENTS * options.segment_duration, self.stall),
+            naming=options.naming,
+            linger=options.linger,
         )
         return HlsWriter(
             stream.key,

@@ -52,17 +52,20 @@ class Written:
     map_name: str | None
 
 
-def parse(text: str) -> Written:
-    """Read the media playlist that FFmpeg's ``hls`` muxer writes; raises ``BadPlaylist``."""
+def parse(text: str, first: int = 0) -> Written:
+    """Read the media playlist that FFmpeg's ``hls`` muxer writes; raises ``BadPlaylist``.
+
+    ``first`` is the number of its first segment of all, from which on they are counted here.
+    """
     try:
-        return _parse(text.splitlines())
+        return _parse(text.splitlines(), first)
     except BadPlaylist:
         raise
     except ValueError as error:
         raise BadPlaylist(str(error)) from None
 
 
-def _parse(lines: list[str]) -> Written:
+def _parse(lines: list[str], first: int) -> Written:
     if not lines or lines[0] != "#EXTM3U":
         raise BadPlaylist("no #EXTM3U")
     number, map_name = 0, None
@@ -74,7 +77,7 @@ def _parse(lines: list[str]) -> Written:
         tag, _, value = line.partition(":")
         match tag:
             case "#EXT-X-MEDIA-SEQUENCE":
-                number = int(value)
+                number = int(value) - first
             case "#EXTINF":
                 duration = float(value.split(",", 1)[0])
                 if not isfinite(duration) or duration < 0:
@@ -182,7 +185,16 @@ class Timeline:
                 replace(entry, discontinuity=is_seam, section=section, date=self._date(entry))
             )
             self._break = False
-        while len(self._entries) > self._window + self._extra:
+        self.drop(self.unlisted - self._extra)
+
+    @property
+    def unlisted(self) -> int:
+        """How many are served that have left the playlist."""
+        return max(0, len(self._entries) - self._window)
+
+    def drop(self, count: int) -> None:
+        """The oldest of those that have left the playlist are no longer served."""
+        for _ in range(min(count, self.unlisted)):
             self._discontinuities += self._entries.popleft().discontinuity
 
     def _date(self, entry: Entry) -> str | None:

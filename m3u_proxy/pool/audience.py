@@ -104,6 +104,17 @@ class Audience:
         for record in records:
             self.pool.forgive(record.stream)
 
+    async def stop(self, stream_id: str, reason: str) -> None:
+        """Cut the viewers of a stream and end what nobody else uses; who asks again starts it again.
+
+        When it returns, what runs only for this stream has ended. Raises ``NotFound``.
+        """
+        record = self.catalog.find(stream_id)
+        for viewer in self.viewers.of(stream_id):
+            self.cut(viewer, reason)
+        self._herald.stopped(record, reason)
+        await self.pool.give_up(record.stream)
+
     def cut(self, viewer: Viewer, reason: str) -> None:
         """A viewer is to go: its connections are cut and the counts drop at once. Idempotent."""
         self.leave(viewer, reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 
 from m3u_proxy.errors import ProxyError, Unavailable, UpstreamError
@@ -24,6 +24,8 @@ AT_ONCE = 4
 """Checks at the same time; the others wait."""
 LISTEN = 2.0
 """Seconds of a live source from which its bit rate is told, beyond what the probe takes."""
+NOBODY = "check"
+"""Id of whatever is checked: it belongs to no definition."""
 PATIENCE = 20.0
 """Seconds for one check."""
 
@@ -58,8 +60,9 @@ class Checkup:
 
     async def check(self, stream: Stream) -> Finding:
         """Open it unless it is open, look into it, let go of it at once. Raises nothing about the source."""
+        stream = replace(stream, id=NOBODY)  # what is told to those who watch it under its own id goes on
         async with self._turn:
-            was_running = self._pool.supply(stream) is not None
+            was_running = self.is_open(stream)
             try:
                 async with asyncio.timeout(PATIENCE):
                     return await self._held(stream, was_running=was_running)
@@ -70,6 +73,10 @@ class Checkup:
                 return self._failed(stream, late, was_running=was_running)
             finally:
                 await self._pool.give_up(stream)
+
+    def is_open(self, stream: Stream) -> bool:
+        """Whether a check needs no connection."""
+        return self._pool.supply(stream) is not None
 
     async def _held(self, stream: Stream, *, was_running: bool) -> Finding:
         entry = self._pool.acquire(stream)

@@ -41,11 +41,18 @@ _OWN_NAME = re.compile(
     r"(?:(?:index|live|live_vtt|master)\.m3u8|init\.mp4|\.m3u_proxy"
     r"|segment_[0-9]{1,20}\.(?:ts|m4s|aac|vtt)|segment_[0-9]{8}_[0-9]{6}_[0-9]{3,10}\.ts)(?:\.tmp)?"
 )
+_DATED_NAME = re.compile(r"segment_[0-9]{8}_[0-9]{6}_([0-9]{3,10})\.ts")
 
 
 def is_own_name(name: str) -> bool:
     """Whether a file of this name inside a directory of ours can only be ours (and may go with it)."""
     return _OWN_NAME.fullmatch(name) is not None
+
+
+def dated_number(name: str) -> int | None:
+    """The number of a segment that is called by its date; ``None`` for any other name."""
+    found = _DATED_NAME.fullmatch(name)
+    return int(found[1]) if found else None
 
 
 def prepare(root: Path) -> None:
@@ -226,6 +233,17 @@ class Claim:
         except OSError:
             return None
         return data if len(data) <= limit else None
+
+    def trim(self, through: str) -> None:
+        """Remove dated segments up to the one of that name, by their numbers. Raises nothing of files."""
+        last = dated_number(through)
+        try:
+            for name in os.listdir(self.fd):
+                number = dated_number(name)
+                if number is not None and last is not None and number <= last:
+                    os.unlink(name, dir_fd=self.fd)
+        except OSError as error:
+            log.warning("old segments in %r cannot be removed: %s", self.name, error.strerror)
 
     def clear(self) -> tuple[str, ...]:
         """Remove our own files, the marker last, then the directory, then let go of the lock. Idempotent.

@@ -16,6 +16,8 @@ from m3u_proxy.lineup.channels import Channels
 from m3u_proxy.lineup.guide import Guide
 from m3u_proxy.lineup.importer import Importer
 from m3u_proxy.lineup.place import OpenSource
+from m3u_proxy.lineup.surveys import Surveys
+from m3u_proxy.lineup.windows import Windows
 from m3u_proxy.model import SilenceCheck
 from m3u_proxy.observe.webhooks import Webhooks
 from m3u_proxy.pool.audience import Audience
@@ -91,6 +93,8 @@ class Context:
 
     config: WebConfig
     audience: Audience
+    windows: Windows
+    surveys: Surveys
     segments: SegmentCache
     webhooks: Webhooks
     links: Links

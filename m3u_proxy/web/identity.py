@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -19,12 +20,13 @@ def _text(value: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in value[:TEXT_LIMIT])
 
 
-def identify(request: web.Request, stream_id: str) -> Client:
+def identify(request: web.Request, stream_id: str, *, by_query: bool = True) -> Client:
     """The client behind a media request; raises ``InvalidField`` for a bad ``client_id``.
 
-    Without an id of its own it gets one that is the same whenever it comes back.
+    Without an id of its own it gets one that is the same whenever it comes back. Where addresses of segments
+    carry no query, that of a playlist says nothing: ``by_query``.
     """
-    query = request.query
+    query: Mapping[str, str] = request.query if by_query else {}
     client_id = query.get("client_id", "")
     if len(client_id) > CLIENT_ID_LIMIT or not client_id.isprintable():
         raise InvalidField("client_id", "must be at most 128 printable characters", place="query")

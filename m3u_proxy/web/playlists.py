@@ -13,6 +13,7 @@ from m3u_proxy.model import Client
 from m3u_proxy.pool.hls.listing import Page
 from m3u_proxy.pool.hls.passthrough import Passthrough
 from m3u_proxy.pool.supply import Supply
+from m3u_proxy.pool.viewers import Viewer
 from m3u_proxy.web.answers import joined, redirect, waiting
 from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.handmade import stream_asked
@@ -20,7 +21,7 @@ from m3u_proxy.web.identity import identify
 from m3u_proxy.web.middleware import NO_STORE
 
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
-_NOTHING_YET = "Playlist not available"
+NOTHING_YET = "Playlist not available"
 
 
 async def playlist(request: web.Request) -> web.StreamResponse:
@@ -38,12 +39,29 @@ async def playlist(request: web.Request) -> web.StreamResponse:
     client = identify(request, stream_id)
     if request.method == "HEAD":
         return await _foreseen(context, client, name)
+    page, viewer = await page_for(context, client, name)
+    if page is None:
+        context.audience.leave(viewer, "redirected")
+        return redirect(request, f"/stream/{stream_id}")
+    response = _response(context, page, client)
+    viewer.base_bytes += response.content_length or 0
+    return response
+
+
+async def page_for(
+    context: Context, client: Client, name: str | None
+) -> tuple[HlsWriter | Page | None, Viewer]:
+    """What to list for a client, who is a viewer from now on; ``None`` where the source has no playlist.
+
+    Waits for it with everybody else; raises why there is none.
+    """
     began = monotonic()
-    thing, viewer = context.audience.poll(stream_id, client)
+    kind = context.audience.kind(client.stream_id)
+    thing, viewer = context.audience.poll(client.stream_id, client)
     warm, joins = thing.is_warm, not viewer.bytes_served
     try:
         with waiting(viewer):
-            page = await joined(_page(thing, name), context.config.join_wait, _NOTHING_YET)
+            page = await joined(_page(thing, name), context.config.join_wait, NOTHING_YET)
     except ProxyError as error:
         why = thing.error
         if why is None:  # one that is only slow keeps its viewer, who will ask again
@@ -52,14 +70,9 @@ async def playlist(request: web.Request) -> web.StreamResponse:
         if isinstance(error, Closed):  # who waits learns why it was closed
             raise why.again() from None
         raise
-    if page is None:
-        context.audience.leave(viewer, "redirected")
-        return redirect(request, f"/stream/{stream_id}")
-    if joins:
+    if joins and page is not None:
         context.first_byte(kind, warm, monotonic() - began)
-    response = _response(context, page, client)
-    viewer.base_bytes += response.content_length or 0
-    return response
+    return page, viewer
 
 
 async def _page(thing: Supply | HlsWriter, name: str | None) -> HlsWriter | Page | None:
@@ -83,12 +96,15 @@ async def _foreseen(context: Context, client: Client, name: str | None) -> web.R
 
 
 def _response(context: Context, page: HlsWriter | Page | None, client: Client) -> web.Response:
+    return list_response(client, None if page is None else context.links.playlist(page, client))
+
+
+def list_response(client: Client, text: bytes | None) -> web.Response:
+    """A playlist; without ``text`` the head of one that is not there yet."""
     headers = {
         "Content-Type": PLAYLIST_TYPE,
         "X-Client-ID": client.id,
         "X-Stream-ID": client.stream_id,
         **NO_STORE,
     }
-    if page is None:
-        return web.Response(headers=headers)
-    return web.Response(body=context.links.playlist(page, client), headers=headers)
+    return web.Response(headers=headers) if text is None else web.Response(body=text, headers=headers)

@@ -24,6 +24,8 @@ from m3u_proxy.web import (
     schema,
     segments,
     statistics,
+    surveys,
+    windows,
 )
 from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.middleware import MEDIA, Handler, answer, authorize, refuse_loop
@@ -57,6 +59,8 @@ from m3u_proxy.web.schema_query import (
     DeleteOldestByMetadataQuery,
     StreamsByMetadataQuery,
 )
+from m3u_proxy.web.schema_surveys import SurveyBegun, SurveyEnded, SurveyQuery, SurveyRequest, SurveyResults
+from m3u_proxy.web.schema_windows import ChannelStarted, ChannelStatus, ChannelStatuses, ChannelStopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +169,21 @@ ROUTES = (
     Route("GET", "/hls/{id}/segment", segments.segment, open=True, media=True),
     Route("GET", "/hls/{id}/segment.m4s", segments.segment, open=True, media=True),
     Route("GET", "/hls/{id}/segment.mp4", segments.segment, open=True, media=True),
+    *(
+        Route(method, "/api/v1/channels/start-stream/{key}", windows.start, answer=ChannelStarted)
+        for method in ("GET", "POST")
+    ),
+    *(
+        Route(method, "/api/v1/channels/stop-stream/{key}", windows.stop, answer=ChannelStopped)
+        for method in ("GET", "POST")
+    ),
+    Route("GET", "/api/v1/channels/stream-status/{key}", windows.show, answer=ChannelStatus),
+    Route("GET", "/api/v1/channels/streams-status", windows.show_all, answer=ChannelStatuses),
+    Route("POST", "/api/v1/channels/check", surveys.begin, body=SurveyRequest, answer=SurveyBegun),
+    Route("GET", "/api/v1/channels/check/{job}", surveys.show, query=SurveyQuery, answer=SurveyResults),
+    Route("DELETE", "/api/v1/channels/check/{job}", surveys.cancel, answer=SurveyEnded),
+    Route("GET", "/hls_streams/{key}/master.m3u8", windows.playlist, open=True, media=True),
+    Route("GET", "/hls_streams/{key}/{segment}", windows.segment, open=True, media=True),
 )
 
 

@@ -13,6 +13,7 @@ from m3u_proxy.errors import NotFound
 from m3u_proxy.ffmpeg.hls import HlsWriter
 from m3u_proxy.ffmpeg.shelf import Segment
 from m3u_proxy.media.playlist import Role
+from m3u_proxy.model import Client
 from m3u_proxy.pool.hls.download import Download
 from m3u_proxy.pool.hls.downloads import Part, checked
 from m3u_proxy.pool.hls.passthrough import Passthrough
@@ -47,18 +48,23 @@ async def segment(request: web.Request) -> web.StreamResponse:
 
 
 async def _written(context: Context, request: web.Request, label: str) -> web.StreamResponse:
-    """A segment that FFmpeg wrote."""
     stream_id = request.match_info["id"]
     client = identify(request, stream_id)
     nonce, _, number = label.partition("-")
     writer = context.audience.playlists(stream_id)
     if not isinstance(writer, HlsWriter) or writer.nonce != nonce or int(number) not in writer.files:
         raise NotFound("Segment expired")
-    found = writer.files[int(number)]
+    return await send_written(context, request, client, writer.files[int(number)])
+
+
+async def send_written(
+    context: Context, request: web.Request, client: Client, found: Segment
+) -> web.StreamResponse:
+    """A segment that FFmpeg wrote, or the part of it that is asked for; only GET makes a viewer."""
     content_type = SEGMENT_TYPES.get(PurePosixPath(found.name).suffix, UNKNOWN_TYPE)
     cut = whole_or_part(request, found.size, {"Content-Type": content_type, **_WRITTEN})
     if request.method == "GET" and cut.has_body:
-        _, viewer = context.audience.poll(stream_id, client)
+        _, viewer = context.audience.poll(client.stream_id, client)
         if context.config.is_behind_nginx and await asyncio.to_thread(found.has_name):
             return _by_nginx(found, cut, viewer)
         await _send_cut(context, request, viewer, cut, await context.segments.load(found))

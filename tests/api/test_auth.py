@@ -17,7 +17,7 @@ WRONG = {"detail": "Invalid API token"}
 
 
 def concrete(path: str) -> str:
-    return path.format(id=ID, name="ui.css", client="nobody", key="none")
+    return path.format(id=ID, name="ui.css", client="nobody", key="none", segment="none", job="none")
 
 
 async def test_a_protected_route_needs_the_token(guarded: Daemon, token: str) -> None:
@@ -54,7 +54,7 @@ async def test_a_public_route_ignores_any_token(guarded: Daemon) -> None:
         for headers in ({}, {"X-API-Token": "wrong"}):
             async with guarded.http.request(method, concrete(path), headers=headers) as response:
                 status = response.status
-        missing = "/stream/" in path or "/hls/" in path or "/xmltv" in path
+        missing = "/stream/" in path or "/hls/" in path or "/hls_streams/" in path or "/xmltv" in path
         assert status == (404 if missing else 200), (method, path)
 
 

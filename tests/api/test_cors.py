@@ -27,7 +27,12 @@ CONTROL = [
     "/ui",
 ]
 STREAMED = ("/playlist.m3u", "/api/v1/channels", "/api/v1/channels/static-hls-m3u")
-WORDS = ("Stream not found", "Channel not found", "The lineup names no guide")
+WORDS = (
+    "Stream not found",
+    "Channel not found",
+    "No such check",
+    "The lineup names no guide",
+)
 ORIGIN = "Origin: https://evil.example"
 
 
@@ -92,7 +97,7 @@ async def test_head_is_get_without_a_body(daemon: Daemon) -> None:
     for _, path in sorted(PUBLIC | {row for row in PROTECTED if row[0] == "GET"}):
         if path == "/stream/{id}":
             continue  # an endless body has no length to compare
-        target = path.format(id=made["stream_id"], name="ui.js", key="none")
+        target = path.format(id=made["stream_id"], name="ui.js", key="none", segment="none", job="none")
         got, headed = [await ask(daemon.port, head(target, method=method)) for method in ("GET", "HEAD")]
         assert headed.body == b""
         assert headed.status == got.status, target
@@ -107,7 +112,7 @@ async def test_head_is_get_without_a_body(daemon: Daemon) -> None:
 async def test_every_route_answers_under_both_paths(daemon: Daemon) -> None:
     """Trap 38: with and without the prefix."""
     for method, path in sorted(PUBLIC | PROTECTED):
-        target = path.format(id=ID, name="ui.css", client="nobody", key="none")
+        target = path.format(id=ID, name="ui.css", client="nobody", key="none", segment="none", job="none")
         plain, prefixed = [
             await ask(daemon.port, head(prefix + target, method=method)) for prefix in ("", "/m3u-proxy")
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
 from typing import Any, cast
 
 import aiohttp
@@ -17,8 +18,9 @@ from tests.support.contract import PREFIX, PROTECTED, PUBLIC, both_forms
 
 def _context() -> Context:
     """With nobody behind it."""
-    nothing = cast("Any", None)
-    return Context(WebConfig(PREFIX, "token", "agent", 1.0, 1024, 1.0, "0"), *[nothing] * 18)
+    config = WebConfig(PREFIX, "token", "agent", 1.0, 1024, 1.0, "0")
+    needed = [one for one in fields(Context) if one.default is MISSING and one.default_factory is MISSING]
+    return Context(config, *[cast("Any", None)] * (len(needed) - 1))
 
 
 def _serving(handler: Handler) -> web.Application:
@@ -35,7 +37,7 @@ def test_every_route_is_public_or_protected() -> None:
     for route in app.router.routes():
         assert route.resource is not None
         found.add((route.method, route.resource.canonical))
-    read_by_players = ("/stream/", "/hls/", "m3u", "/xmltv")
+    read_by_players = ("/stream/", "/hls/", "/hls_streams/", "m3u", "/xmltv")
     paths = {path.removeprefix(PREFIX) for _, path in PUBLIC}
     played = {path for path in paths if any(part in path for part in read_by_players)}
     media = both_forms({("OPTIONS", path) for path in played})

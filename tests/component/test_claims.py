@@ -88,6 +88,24 @@ def test_nothing_is_read_after_the_end(held: Claim) -> None:
 # clear
 
 
+def test_old_dated_segments_are_removed_by_their_numbers_and_nothing_else(held: Claim) -> None:
+    names = {f"segment_20260501_235959_{number:03}.ts" for number in (8, 9, 10, 998, 1000)}
+    others = {
+        "segment_3.ts",
+        "index.m3u8",
+        "segment_20260501_235959_004.ts.tmp",
+        "segment_20260501_2359_005.ts",
+    }
+    for name in names | others:
+        (held.path / name).write_bytes(b"x")
+    held.trim("segment_20260502_000003_010.ts")  # whatever its date
+    left = {f"segment_20260501_235959_{number:03}.ts" for number in (998, 1000)}
+    assert {path.name for path in held.path.iterdir()} == left | others | {MARKER}
+    held.trim("segment_3.ts")
+    assert {path.name for path in held.path.iterdir()} == left | others | {MARKER}
+    (held.path / "segment_20260501_2359_005.ts").unlink()  # no name of ours
+
+
 def test_clear_removes_own_files_unfinished_ones_too_and_nothing_twice(held: Claim) -> None:
     for name in ("index.m3u8", "index.m3u8.tmp", "segment_1.ts", "segment_2.m4s.tmp", "init.mp4"):
         (held.path / name).write_bytes(b"x")

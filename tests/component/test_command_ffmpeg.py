@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
 
-from m3u_proxy.ffmpeg.command import HlsOptions, Rendered, hls_argv, pipe_argv, render
+from m3u_proxy.ffmpeg.command import Rendered, hls_argv, pipe_argv, render
 from m3u_proxy.ffmpeg.input import Input
 from m3u_proxy.ffmpeg.profiles import profiles
 from m3u_proxy.ffmpeg.progress import ProgressParser
+from m3u_proxy.ffmpeg.shape import HlsOptions
 from m3u_proxy.ffmpeg.stderr import Tail, classify
+from m3u_proxy.media.timeline import parse
+from m3u_proxy.model import Naming
 from m3u_proxy.redact import redact
 
 SECONDS = 4
@@ -52,12 +56,23 @@ def version(ffmpeg: str) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (99, 0)
 
 
-def run(ffmpeg: str, one: Rendered, source: bytes, directory: Path, *, adts: bool = False) -> bytes:
+def run(
+    ffmpeg: str,
+    one: Rendered,
+    source: bytes,
+    directory: Path,
+    *,
+    adts: bool = False,
+    shape: HlsOptions = SHAPE,
+    first: int = 0,
+) -> bytes:
     """Feed the source to the command; returns its standard output."""
     reader, writer = os.pipe()
     words = version(ffmpeg)
     if one.output == "hls":
-        argv = hls_argv(ffmpeg, one, SHAPE, source=Input(), progress_fd=writer, version=words, adts=adts)
+        argv = hls_argv(
+            *(ffmpeg, one, shape), source=Input(), progress_fd=writer, version=words, adts=adts, first=first
+        )
     else:
         argv = pipe_argv(ffmpeg, one, source=Input(), progress_fd=writer, version=words, adts=adts)
     try:
@@ -77,6 +92,7 @@ def run(ffmpeg: str, one: Rendered, source: bytes, directory: Path, *, adts: boo
     return done.stdout
 
 
+DATED = re.compile(r"segment_(\d{8}_\d{6})_(\d{3,})\.ts")
 OWN_NAMES = re.compile(r"index\.m3u8|segment_\d\.(ts|m4s)|init\.mp4")
 
 
@@ -121,6 +137,24 @@ def test_hls(ffmpeg: str, source: bytes, tmp_path: Path, template: str, names: s
     playlist = (tmp_path / "index.m3u8").read_text()
     assert "#EXT-X-PROGRAM-DATE-TIME" in playlist
     assert "#EXT-X-ENDLIST" not in playlist
+
+
+def test_dated_segments_go_on_with_the_numbers(ffmpeg: str, source: bytes, tmp_path: Path) -> None:
+    one = render("-i {input_url} -c copy -f hls", {}, input_url="http://p.example/1", output_format="hls")
+    shape = HlsOptions(segment_duration=1.0, window=2, keep_extra=2, naming=Naming.DATED, linger=4.0)
+    before = datetime.now().astimezone().replace(microsecond=0)
+    assert run(ffmpeg, one, source, tmp_path, shape=shape, first=998) == b""
+    found = sorted(
+        (match for path in tmp_path.iterdir() if (match := DATED.fullmatch(path.name))),
+        key=lambda match: int(match[2]),
+    )
+    assert [match[2] for match in found] == ["998", "999", "1000", "1001"]  # FFmpeg has deleted none
+    assert len(list(tmp_path.iterdir())) == 5
+    written = parse((tmp_path / "index.m3u8").read_text(), 998)
+    assert [entry.name for entry in written.entries] == [match[0] for match in found[-2:]]
+    assert [entry.number for entry in written.entries] == [2, 3]
+    first = datetime.strptime(found[0][1], "%Y%m%d_%H%M%S").astimezone()
+    assert before <= first <= datetime.now().astimezone(), "not local time"
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,13 @@ from blockbuster import BlockBuster
 
 from m3u_proxy.errors import UpstreamError
 from m3u_proxy.ffmpeg import run as run_module
-from m3u_proxy.ffmpeg.command import HlsOptions, hls_argv, pipe_argv, render
+from m3u_proxy.ffmpeg.command import hls_argv, pipe_argv, render
 from m3u_proxy.ffmpeg.hls import HlsOutput, HlsWriter
 from m3u_proxy.ffmpeg.input import Input
 from m3u_proxy.ffmpeg.pipe import PipeSource
 from m3u_proxy.ffmpeg.process import Confinement
 from m3u_proxy.ffmpeg.run import Argv, Kit, Ledger
+from m3u_proxy.ffmpeg.shape import HlsOptions
 from m3u_proxy.model import State, StreamKey
 from m3u_proxy.storage.directories import claim
 from tests.support.children import allow_spawning
@@ -190,7 +191,13 @@ async def writing(
     """A writer at work, cancelled at the end; then its directory is empty."""
     writer = HlsWriter(
         StreamKey.of(PROVIDER),
-        HlsOutput(argv, SHAPE.segment_duration, SHAPE.window, SHAPE.keep_extra, stall),
+        HlsOutput(
+            lambda fd, source, _: argv(fd, source),
+            SHAPE.segment_duration,
+            SHAPE.window,
+            SHAPE.keep_extra,
+            stall,
+        ),
         feed=feed,
         kit=with_kit or kit(),
         claim=partial(claim, root, "film", instance="test", kind="hls"),

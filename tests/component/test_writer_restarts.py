@@ -25,7 +25,7 @@ from m3u_proxy.ffmpeg.restarts import Pace
 from m3u_proxy.ffmpeg.run import Kit, Ledger
 from m3u_proxy.ffmpeg.shelf import Segment
 from m3u_proxy.media.timeline import MAP
-from m3u_proxy.model import State, StreamKey
+from m3u_proxy.model import Naming, State, StreamKey
 from m3u_proxy.storage.directories import claim
 from tests.support.children import allow_spawning
 from tests.support.fake_ffmpeg import FakeFFmpeg, alive, until
@@ -94,7 +94,16 @@ class Feed:
 class Bench:
     """A writer at work, and everything around it."""
 
-    def __init__(self, fake: FakeFFmpeg, pace: Pace, *, stall: float, term_kill: float, fmp4: bool) -> None:
+    def __init__(
+        self,
+        fake: FakeFFmpeg,
+        pace: Pace,
+        *,
+        stall: float,
+        term_kill: float,
+        fmp4: bool,
+        linger: float | None,
+    ) -> None:
         self.fake, self.feed, self.ledger = fake, Feed(), Ledger()
         self.root = fake.path.parent / "hls"
         self.root.mkdir()
@@ -104,16 +113,27 @@ class Bench:
         kind = ["-hls_segment_type", "fmp4"] if fmp4 else []
         segment = "segment_%d.m4s" if fmp4 else "segment_%d.ts"
 
-        def argv(progress_fd: int, source: Input) -> list[str]:
+        def argv(progress_fd: int, source: Input, first: int) -> list[str]:
             if self.refusals:
                 raise self.refusals.pop()
             words = [str(fake.path), "-progress", f"pipe:{progress_fd}", "-i", source.url, "-f", "hls", *kind]
-            words += ["-hls_flags", "delete_segments+temp_file+omit_endlist", "-hls_delete_threshold", "2"]
-            return [*words, "-hls_segment_filename", segment, "index.m3u8"]
+            if linger is None:
+                words += [
+                    "-hls_flags",
+                    "delete_segments+temp_file+omit_endlist",
+                    "-hls_delete_threshold",
+                    "2",
+                ]
+                return [*words, "-hls_segment_filename", segment, "index.m3u8"]
+            words += ["-hls_flags", "temp_file+omit_endlist", "-strftime", "1", "-start_number", str(first)]
+            return [*words, "-hls_segment_filename", "segment_%Y%m%d_%H%M%S_%%03d.ts", "index.m3u8"]
+
+        naming = Naming.NUMBERED if linger is None else Naming.DATED
+        extra = 2 if linger is None else 300
 
         self.writer = HlsWriter(
             StreamKey.of("http://provider.example/live.ts"),
-            HlsOutput(argv, 2.0, 6, 2, stall, pace),
+            HlsOutput(argv, 2.0, 6, extra, stall, pace, naming, linger or 0.0),
             feed=self.feed,
             kit=Kit(Confinement(marker="test"), self.ledger, term_kill),
             claim=partial(claim, self.root, "channel", instance="test", kind="hls"),
@@ -148,10 +168,11 @@ async def bench(
     stall: float = 10.0,
     term_kill: float = 1.0,
     fmp4: bool = False,
+    linger: float | None = None,
     began: bool = True,
 ) -> AsyncIterator[Bench]:
     """Ended with the test; then nothing is left of any FFmpeg, if one ``began``."""
-    made = Bench(fake, pace, stall=stall, term_kill=term_kill, fmp4=fmp4)
+    made = Bench(fake, pace, stall=stall, term_kill=term_kill, fmp4=fmp4, linger=linger)
     task = asyncio.create_task(made.writer.run())
     try:
         yield made
@@ -491,3 +512,26 @@ async def test_a_pipe_says_why_it_has_ended_and_what_ffmpeg_said_last(fake: Fake
     assert "hunter2" not in caught.value.detail
     assert feed.taps[0].closed
     assert ledger.running == {"transcode_ts": 0}
+
+
+async def test_dated_segments_never_repeat_a_name_and_go_in_time(fake: FakeFFmpeg) -> None:
+    async with bench(fake, linger=0.3) as it:
+        await it.writer.ready()
+        seen: dict[int, str] = {}
+        async with reading(it.writer) as reader:
+            for kills in range(3):
+                await it.grown(30)
+                (directory,) = it.root.iterdir()
+                on_disk = {path.name for path in directory.glob("segment_*.ts")}
+                listed = it.writer.timeline.listed()
+                assert {entry.name for entry in listed} <= on_disk
+                assert len(on_disk) < 30, "more than the window and what left it within the last moments"
+                seen |= {number: segment.name for number, segment in it.writer.files.items()}
+                pid = it.pid
+                assert pid is not None
+                os.kill(pid, signal.SIGKILL)
+                await fake.run(kills + 2)
+            await it.grown(1)
+        assert reader.seams[-1] == 3
+        assert len(set(seen.values())) == len(seen)
+        assert all(int(name[:-3].rpartition("_")[2]) == number for number, name in seen.items())

@@ -37,6 +37,15 @@ PROTECTED = {
     ("GET", "/api/v1/channels/{key}"),
     ("PUT", "/api/v1/channels/{key}"),
     ("DELETE", "/api/v1/channels/{key}"),
+    ("GET", "/api/v1/channels/start-stream/{key}"),
+    ("POST", "/api/v1/channels/start-stream/{key}"),
+    ("GET", "/api/v1/channels/stop-stream/{key}"),
+    ("POST", "/api/v1/channels/stop-stream/{key}"),
+    ("GET", "/api/v1/channels/stream-status/{key}"),
+    ("GET", "/api/v1/channels/streams-status"),
+    ("POST", "/api/v1/channels/check"),
+    ("GET", "/api/v1/channels/check/{job}"),
+    ("DELETE", "/api/v1/channels/check/{job}"),
 }
 PUBLIC = {
     ("GET", "/"),  # a browser is sent to the page, all others need the token
@@ -58,6 +67,8 @@ PUBLIC = {
     ("GET", "/playlist.m3u"),
     ("GET", "/api/v1/channels/static-hls-m3u"),
     ("GET", "/xmltv"),
+    ("GET", "/hls_streams/{key}/master.m3u8"),
+    ("GET", "/hls_streams/{key}/{segment}"),
 }
 PREFIX = "/m3u-proxy"
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from m3u_proxy.errors import BadTemplate, InvalidField
 from m3u_proxy.ffmpeg import filters, options
 from m3u_proxy.ffmpeg.arguments import shown
-from m3u_proxy.ffmpeg.command import HlsOptions, Rendered, hls_argv, pipe_argv, render
+from m3u_proxy.ffmpeg.command import Rendered, hls_argv, pipe_argv, render
 from m3u_proxy.ffmpeg.input import Input
+from m3u_proxy.ffmpeg.shape import HlsOptions
 
 URL = "http://p.example/live/u/p/1.ts?token=s3cret"
 SHAPE = HlsOptions(segment_duration=2.0, window=6, keep_extra=2)

@@ -444,3 +444,20 @@ def test_nothing_comes_after_the_end() -> None:
     timeline.end()
     with pytest.raises(AssertionError):
         take(timeline, 1)
+
+
+def test_ffmpeg_may_begin_its_numbers_anywhere() -> None:
+    text = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:41\n#EXTINF:2,\na.ts\n#EXTINF:2,\nb.ts\n"
+    assert [entry.number for entry in parse(text, 40).entries] == [1, 2]
+
+
+def test_what_has_left_the_playlist_can_be_dropped_and_nothing_else() -> None:
+    timeline = Timeline(window=2, extra=3, target=2.0)
+    timeline.extend([Entry(number, 2.0, f"{number}.ts", discontinuity=number == 1) for number in range(4)])
+    assert timeline.unlisted == 2
+    timeline.drop(1)
+    assert timeline.served() == {1, 2, 3}
+    timeline.drop(9)
+    assert timeline.unlisted == 0
+    assert timeline.served() == {2, 3}
+    assert "#EXT-X-DISCONTINUITY-SEQUENCE:1\n" in timeline.render(lambda _, name: name)

@@ -33,10 +33,11 @@ SCRAPES = 50
 
 
 async def test_a_failover_is_counted_with_its_gap(daemon: Daemon, origin: Origin) -> None:
-    origin.on("/short.ts", Answer(ts=True, rst=400_000), Answer(status=404))
+    # Enough for a keyframe, which comes every 2 s: before one there is no media.
+    origin.on("/short.ts", Answer(ts=True, rst=800_000), Answer(status=404))
     made = await daemon.post("/streams", url=origin.url("/short.ts"), failover_urls=[origin.url("/live.ts")])
     async with daemon.http.get(made["stream_endpoint"]) as response:
-        await response.content.readexactly(800_000)
+        await response.content.readexactly(1_000_000)
     assert sum((await labelled(daemon, "failovers_total")).values()) == 1
     assert await daemon.metric("failover_gap_seconds_count") == 1
     assert 0 < await daemon.metric("failover_gap_seconds_sum") < 5

@@ -30,10 +30,6 @@ async def scrape(daemon: Daemon, accept: str = OPENMETRICS) -> str:
         return await response.text()
 
 
-async def no_ffmpeg(daemon: Daemon) -> bool:
-    return await daemon.metric("ffmpeg_processes") == 0
-
-
 async def use(daemon: Daemon, origin: Origin) -> None:
     """A viewer of each kind, a failure, and names that try to break out of a label."""
     odd = 'x"}\\n{y="'

@@ -228,9 +228,9 @@ async def test_head_contacts_nobody(daemon: Daemon, origin: Origin) -> None:
 
 async def test_a_source_that_comes_back_keeps_its_viewers(daemon: Daemon, origin: Origin) -> None:
     """F5: without a spare."""
-    origin.on("/flaky.ts", Answer(ts=True, fin=2 * SECOND), Answer(ts=True))
+    origin.on("/flaky.ts", Answer(ts=True, fin=3 * SECOND), Answer(ts=True))
     stream = await create(daemon, origin.url("/flaky.ts"))
-    capture = await read_some(daemon.http, f"/stream/{stream}", 4 * SECOND)
+    capture = await read_some(daemon.http, f"/stream/{stream}", 5 * SECOND)
     report = verify(capture[: len(capture) // 188 * 188])
     assert report.clean, report
     assert report.flagged_discontinuities

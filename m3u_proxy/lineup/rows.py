@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Iterable, Mapping
-from typing import cast
 
 from m3u_proxy.lineup import channel
 from m3u_proxy.lineup.channels import Changes, Channels, Lineup
@@ -36,7 +34,7 @@ class Rows:
         self._installs = self._channels.installs
         order = list(self._channels.lineup.channels)
         whole = {"attributes": dict(self._channels.attributes), "order": order}
-        return ChainMap({WHOLE: whole}, cast("dict[str, Noted]", changes))
+        return {**changes, WHOLE: whole}
 
 
 def row_of(noted: Noted) -> Row | None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from threading import Condition, Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from m3u_proxy.storage.database import Unusable, open_database
 
@@ -25,28 +25,14 @@ NAME = "registry.sqlite3"
 RETRY = 5.0
 """Seconds until a failed transaction is tried again."""
 PENDING = 50_000
-"""Rows that may wait to be written; more only gather when the disk takes none."""
-BULKS = 8
-"""The same for tables that are written in one step."""
+"""Rows of a table that may wait to be written; more only gather when the disk takes none."""
+PENDING_BULK = 500_000
+"""The same for rows that are not made before they are written."""
 CLOSE_PATIENCE = 1.0
 """Seconds for the last transaction at the end."""
 
 Row = Mapping[str, object]
 T = TypeVar("T")
-
-
-_Written = tuple[tuple["Table", str], Row | None]
-_Job = Callable[[], Iterable[_Written]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Noted:
-    """Rows that were noted one by one."""
-
-    rows: dict[tuple[Table, str], Row | None]
-
-    def __call__(self) -> Iterable[_Written]:
-        return self.rows.items()
 
 
 class Table(StrEnum):
@@ -62,6 +48,17 @@ class Table(StrEnum):
     """The lineup, by key of the channel; under the empty key what is said of it as a whole."""
 
 
+_Pending = dict[Table, dict[str, object]]
+"""By table and key, the row that is to stand there or what it is made of; ``None`` is to be deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A row as it is written."""
+
+    row: Row
+
+
 class Registry:
     """Rows at the start, and a thread that keeps them up to date; ``close`` must follow."""
 
@@ -69,10 +66,9 @@ class Registry:
         """``connection`` belongs to the registry from now on; with ``None`` nothing lasts."""
         self._connection = connection
         self._rows: dict[Table, list[tuple[str, Row]]] = {table: [] for table in Table}
-        self._pending: dict[tuple[Table, str], Row | None] = {}
-        """By table and key, what is to stand there; ``None`` is to be deleted."""
-        self._jobs: list[_Job] = []
-        """What is to be written before that, in this order."""
+        self._pending: _Pending = {}
+        self._row_of: dict[Table, Callable[[Any], Row | None]] = {}
+        """What makes the rows of a table that are noted as something else."""
         self._changed = Condition()
         self._closing = self._failing = False
         self._thread: Thread | None = None
@@ -114,18 +110,18 @@ class Registry:
         self._note(table, key, None)
 
     def put_all(self, table: Table, rows: Mapping[str, T], row_of: Callable[[T], Row | None]) -> None:
-        """Write and delete many rows, soon and in one transaction. ``rows`` is not changed any more.
+        """Write and delete many rows, soon and in one transaction; what they hold is not changed any more.
 
-        The thread makes each row by ``row_of`` when it writes it; ``None`` is to be deleted.
+        The thread makes each row by ``row_of``, the same for every call about a table, when it writes it;
+        ``None``, in ``rows`` or from it, is to be deleted.
         """
         if self._connection is None:
             return
         with self._changed:
-            if len(self._jobs) < BULKS:
-                if self._pending:
-                    self._jobs.append(_Noted(self._pending))
-                    self._pending = {}
-                self._jobs.append(lambda: (((table, key), row_of(one)) for key, one in rows.items()))
+            pending = self._pending.setdefault(table, {})
+            if len(pending) < PENDING_BULK:
+                self._row_of[table] = row_of
+                pending.update(rows)
                 self._changed.notify()
 
     def close(self) -> None:
@@ -142,8 +138,9 @@ class Registry:
         if self._connection is None:
             return
         with self._changed:
-            if len(self._pending) < PENDING or (table, key) in self._pending:
-                self._pending[table, key] = row
+            pending = self._pending.setdefault(table, {})
+            if len(pending) < PENDING or key in pending:
+                pending[key] = _Made(row) if row is not None else None
                 self._changed.notify()
 
     def _load(self, connection: sqlite3.Connection) -> None:
@@ -164,29 +161,27 @@ class Registry:
     def _run(self, connection: sqlite3.Connection) -> None:
         """The thread: gather, write, until there is nothing left and the end has come."""
         try:
-            while jobs := self._gather():
-                self._write(connection, jobs)
+            while pending := self._gather():
+                self._write(connection, pending)
         finally:
             connection.close()
 
-    def _gather(self) -> list[_Job]:
+    def _gather(self) -> _Pending:
         """What is to be written next; nothing only at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._pending or self._jobs or self._closing)
+            self._changed.wait_for(lambda: self._pending or self._closing)
             if self._failing:
                 self._changed.wait_for(lambda: self._closing, RETRY)
-            jobs, self._jobs = self._jobs, []
-            if self._pending:
-                jobs.append(_Noted(self._pending))
-            self._pending = {}
-            return jobs
+            pending, self._pending = self._pending, {}
+            return pending
 
-    def _write(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+    def _write(self, connection: sqlite3.Connection, pending: _Pending) -> None:
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                for (table, key), row in (one for job in jobs for one in job()):
-                    _apply(connection, table, key, row)
+                for table, noted in pending.items():
+                    for key, one in noted.items():
+                        self._write_row(connection, table, key, one)
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -198,19 +193,26 @@ class Registry:
             self._failing = True
             with self._changed:
                 if not self._closing:
-                    self._put_back(jobs)
+                    self._put_back(pending)
             return
         if self._failing:
             log.info("the registry is written again")
         self._failing = False
 
-    def _put_back(self, jobs: list[_Job]) -> None:
-        """They come first when it is tried again; rows that are noted one by one are written once."""
-        last = jobs[-1]
-        if not self._jobs and isinstance(last, _Noted):
-            self._pending = last.rows | self._pending
-            jobs = jobs[:-1]
-        self._jobs = jobs + self._jobs
+    def _write_row(self, connection: sqlite3.Connection, table: Table, key: str, noted: Any) -> None:
+        try:
+            if isinstance(noted, _Made):
+                noted = noted.row
+            elif noted is not None:
+                noted = self._row_of[table](noted)
+            _apply(connection, table, key, noted)
+        except (TypeError, ValueError):  # a defect, which must not cost every other row as well
+            log.exception("an entry of %s cannot be written and is left out", table)
+
+    def _put_back(self, pending: _Pending) -> None:
+        """It is written with what came meanwhile, which is newer."""
+        for table, noted in pending.items():
+            self._pending[table] = noted | self._pending.get(table, {})
 
 
 def _apply(connection: sqlite3.Connection, table: Table, key: str, row: Row | None) -> None:

@@ -294,3 +294,46 @@ def test_a_table_is_written_in_order_when_the_disk_lets_it_again(
         assert written.wait(5)
     with opened(tmp_path) as registry:
         assert registry.rows(Table.CHANNELS) == [("a", {"n": 2}), ("b", {"n": 3})]
+
+
+def test_many_changes_while_the_disk_is_slow_are_all_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, go_on = threading.Event(), threading.Event()
+    real = module._apply
+
+    def apply(connection: sqlite3.Connection, table: Table, key: str, row: object) -> None:
+        writing.set()
+        assert go_on.wait(5)
+        real(connection, table, key, row)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "_apply", apply)
+
+    def row_of(number: int | None) -> dict[str, object]:
+        return {"n": number}
+
+    with opened(tmp_path) as registry:
+        registry.put_all(Table.CHANNELS, {"large": 0}, row_of)
+        assert writing.wait(5)
+        for number in range(30):
+            registry.put_all(Table.CHANNELS, {f"c{number % 20}": number}, row_of)
+            registry.put(Table.STREAMS, "s", {"n": number})
+        registry.put_all(Table.CHANNELS, {"c0": None, "c19": None}, row_of)
+        go_on.set()
+    with opened(tmp_path) as registry:
+        assert registry.rows(Table.STREAMS) == [("s", {"n": 29})]
+        found = dict(registry.rows(Table.CHANNELS))
+        newest = {f"c{number % 20}": {"n": number} for number in range(30) if number % 20 not in (0, 19)}
+        assert found == newest | {"large": {"n": 0}}
+
+
+def test_a_row_that_cannot_be_written_costs_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(tmp_path) as registry:
+        registry.put(Table.STREAMS, "bad", {"is": object()})
+        registry.put(Table.STREAMS, "no \udc80 text", {})
+        registry.put(Table.STREAMS, "good", {"n": 1})
+    assert caplog.text.count("an entry of streams cannot be written") == 2
+    with opened(tmp_path) as registry:
+        assert registry.rows(Table.STREAMS) == [("good", {"n": 1})]

@@ -94,6 +94,7 @@ class Window:
             self.mistakes.append(f"{name} is listed and not on disk")
 
 
+@pytest.mark.timeout(WATCHED + 40)
 async def test_never_more_than_the_window_and_never_less_than_is_listed(
     tmp_path: Path, origin: Origin
 ) -> None:

@@ -84,4 +84,7 @@ class Upkeep:
 
 
 def _on_pressure(pressure: bool, space: disk.Space) -> None:
-    log.log(logging.ERROR if pressure else logging.INFO, "disk pressure %s: %s", pressure, space)
+    if pressure:
+        log.error("disk pressure: no FFmpeg that writes is started; %s", space)
+    else:
+        log.info("disk pressure is over; %s", space)

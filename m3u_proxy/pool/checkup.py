@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
@@ -28,6 +29,8 @@ NOBODY = "check"
 """Id of whatever is checked: it belongs to no definition."""
 PATIENCE = 20.0
 """Seconds for one check."""
+QUEUE = 20.0
+"""Seconds for which somebody who asks waits for a turn: nobody waits for the last of a hundred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +61,13 @@ class Checkup:
         self._probe = probe
         self._turn = asyncio.Semaphore(AT_ONCE)
 
-    async def check(self, stream: Stream) -> Finding:
-        """Open it unless it is open, look into it, let go of it at once. Raises nothing about the source."""
+    async def check(self, stream: Stream, *, queue: float | None = None) -> Finding:
+        """Open it unless it is open, look into it, let go of it at once.
+
+        Raises nothing about the source, but ``Unavailable`` if it gets no turn within ``queue`` seconds.
+        """
         stream = replace(stream, id=NOBODY)  # what is told to those who watch it under its own id goes on
-        async with self._turn:
+        async with self._taking_turns(queue):
             was_running = self.is_open(stream)
             try:
                 async with asyncio.timeout(PATIENCE):
@@ -73,6 +79,20 @@ class Checkup:
                 return self._failed(stream, late, was_running=was_running)
             finally:
                 await self._pool.give_up(stream)
+
+    @asynccontextmanager
+    async def _taking_turns(self, queue: float | None) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(queue):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise Unavailable(
+                "Too many sources are being checked; try again later", reason="busy", retry_after=PATIENCE
+            ) from None
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def is_open(self, stream: Stream) -> bool:
         """Whether a check needs no connection."""

@@ -39,6 +39,11 @@ class Space:
     free_inodes: int
     total_inodes: int
 
+    def __str__(self) -> str:
+        """For people."""
+        room = f"{self.free_bytes / 2**20:.1f} of {self.total_bytes / 2**20:.1f} MiB"
+        return f"{room} and {self.free_inodes} of {self.total_inodes} inodes are free"
+
 
 def look(path: Path) -> Space:
     """Ask the filesystem that holds ``path``; blocking, raises `OSError`."""
@@ -115,7 +120,8 @@ class Guard:
         level = judge(space)
         if level != self._level:
             self._level = level
-            log.log(logging.INFO if level == "ok" else logging.WARNING, "disk %s: %s", level, space)
+            severity = logging.INFO if level == "ok" else logging.WARNING
+            log.log(severity, "disk %s: %s in %s", level, space, self._path)
         self._relief = 0 if level == "full" else self._relief + 1
         pressure = level == "full" or (self.pressure and self._relief < RELIEF_LOOKS)
         if pressure != self.pressure:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from aiohttp import web
 
 from m3u_proxy.model import Kind
-from m3u_proxy.pool.checkup import Finding
+from m3u_proxy.pool.checkup import QUEUE, Finding
 from m3u_proxy.web.api import plain_stream
 from m3u_proxy.web.body import read_model
 from m3u_proxy.web.context import CONTEXT
@@ -25,7 +25,7 @@ async def check(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     body = await read_model(request, CheckRequest, context.config.body_timeout)
     asked = StreamRequest(url=body.url, headers=body.headers, user_agent=body.user_agent)
-    finding = await context.checkup.check(plain_stream(context, asked))
+    finding = await context.checkup.check(plain_stream(context, asked), queue=QUEUE)
     return web.json_response(finding_json(finding))
 
 

@@ -134,6 +134,10 @@ async def test_a_level_is_logged_when_it_changes(
     ]
 
 
+def test_space_is_told_in_words() -> None:
+    assert str(FULL) == "1.0 of 100.0 MiB and 1000 of 1000 inodes are free"
+
+
 async def test_a_path_that_cannot_be_looked_at_is_told_once_and_decides_nothing(
     guard: Guard, changes: list[Change], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

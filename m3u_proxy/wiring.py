@@ -60,8 +60,6 @@ HEAD_START = 0.6
 """Share of a joiner's patience in which a source is to begin, if another one is there for the rest."""
 PROBE = 12.0
 """Seconds that ffprobe may read a source."""
-QUEUE_UNIT = 32 * 1024
-"""Bytes that one of CHANGE_BUFFER_CHUNKS stands for."""
 QUEUE = 1024 * 1024
 """Bytes a viewer's queue holds beyond the kernel's buffer, unless the setting is smaller."""
 
@@ -80,7 +78,7 @@ def audience(
     accounts = Accounts(settings.account_limits)
     relay_limits = RelayLimits(
         ring=settings.relay_buffer_size,
-        queue=min(QUEUE, settings.change_buffer_chunks * QUEUE_UNIT),
+        queue=min(QUEUE, settings.viewer_queue),
         filler=settings.filler,
     )
     live_limits = _live_limits(settings, relay_limits)

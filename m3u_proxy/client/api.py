@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -14,10 +15,22 @@ TIMEOUT = 30.0
 LARGEST = 64 * 2**20
 """Bytes of an answer."""
 DEFAULT_PORT = "8085"
+REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class ClientError(Exception):
     """What went wrong, as one sentence for the terminal."""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The token is for the daemon alone, and a POST that is sent on would become a GET."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+"""Without the proxy that HTTP_PROXY names: it is for what is far away, and it would read the token."""
 
 
 class Api:
@@ -51,7 +64,7 @@ class Api:
             headers["Content-Type"] = "application/json"
         request = urllib.request.Request(self.url + path, data, headers, method=method)  # noqa: S310 - judged above
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
+            with _DIRECT.open(request, timeout=TIMEOUT) as answer:
                 return _parsed(answer.read(LARGEST))
         except urllib.error.HTTPError as error:
             raise ClientError(_refusal(error)) from None
@@ -61,6 +74,8 @@ class Api:
             raise ClientError(
                 f"no daemon answers at {self.url}: {said}. Is it running? Another one: --url, M3U_PROXY_URL"
             ) from None
+        except HTTPException:
+            raise ClientError(f"what answers at {self.url} is no m3u-proxy: it speaks no HTTP") from None
 
 
 def _parsed(raw: bytes) -> Any:
@@ -78,6 +93,8 @@ def _refusal(error: urllib.error.HTTPError) -> str:
         detail = None
     if isinstance(detail, list):
         detail = "; ".join(_problem(row) for row in detail if isinstance(row, Mapping))
+    if error.code in REDIRECTS:
+        return f"the daemon is not at this address but at {error.headers.get('Location', 'another')}"
     if error.code in (401, 403):
         return f"{detail or 'not allowed'} (here: --token or API_TOKEN)"
     return str(detail or f"the daemon answers {error.code} {error.reason}")

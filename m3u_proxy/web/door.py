@@ -106,9 +106,8 @@ class Door:
             self._is_open = False
             self._pause()
             self._sock.close()
-        for task in self._entering:
-            task.cancel()
-        await asyncio.gather(*self._entering, return_exceptions=True)
+        if self._entering:
+            await asyncio.wait(list(self._entering))
 
     def _resume(self) -> None:
         self._resting = None

@@ -224,3 +224,34 @@ async def test_something_else_at_the_address(origin: Origin) -> None:
     code, _, err = await cli("health", "--url", origin.url("").rstrip("/"))
     assert code == 1
     assert "no m3u-proxy" in err
+
+
+async def test_a_proxy_for_the_internet_is_not_asked(daemon: Daemon) -> None:
+    assert (await cli("health", PORT=str(daemon.port), http_proxy="http://127.0.0.1:1"))[0] == 0
+
+
+async def test_a_token_is_not_carried_elsewhere(origin: Origin) -> None:
+    origin.on("/health", Answer(status=302, headers={"Location": origin.url("/elsewhere")}))
+    code, _, err = await cli("health", "--token", "CANARY", "--url", origin.url("").rstrip("/"))
+    assert code == 1
+    assert f"not at this address but at {origin.url('/elsewhere')}" in err
+    assert not origin.path("/elsewhere").requests
+
+
+async def test_what_speaks_no_http_is_told_from_a_daemon() -> None:
+    def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.9\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        code, _, err = await cli("health", PORT=str(server.sockets[0].getsockname()[1]))
+    assert code == 1
+    assert err.startswith("m3u-proxy: ")
+    assert err.count("\n") == 1
+
+
+async def test_an_address_with_a_blank_is_told_in_one_line() -> None:
+    code, _, err = await cli("health", "--url", "http://127.0.0.1:1/a b")
+    assert code == 1
+    assert err.startswith("m3u-proxy: ")
+    assert err.count("\n") == 1

@@ -151,3 +151,15 @@ async def test_accepting_goes_on_after_descriptors_ran_out(caplog: pytest.LogCap
             assert loop.time() - began < 2.0
         assert len([record for record in caplog.records if "cannot accept" in record.message]) == 1
     assert gate.accept_errors == 1
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_nobody_is_forgotten_who_comes_in_while_the_door_closes(turns: int) -> None:
+    gate = Gate()
+    with socket.socket() as client:
+        with descriptors(with_room_below(lowest_free())):
+            async with serving(gate) as port:
+                client.connect(("127.0.0.1", port))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+    assert (gate.leaving, dict(gate.silent)) == (0, {})

@@ -100,7 +100,7 @@ class Audience:
                 self.cut(viewer, reason)
             self._herald.stopped(record, reason, **told)
             self.catalog.remove(record.stream.id)
-        await asyncio.gather(*(self.pool.give_up(record.stream) for record in records))
+        await self.pool.give_up(*(record.stream for record in records))
         for record in records:
             self.pool.forgive(record.stream)
 

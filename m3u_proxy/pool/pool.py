@@ -210,17 +210,24 @@ class Pool:
                 found.append(upstream)
         return found
 
-    async def give_up(self, stream: Stream) -> None:
-        """End what runs behind a stream unless somebody holds it; what was closing anyway is waited for."""
+    async def give_up(self, *streams: Stream) -> None:
+        """End what runs behind them unless somebody holds it; what was closing anyway is waited for.
+
+        Whoever joins after the first step gets a successor.
+        """
+        closing = set().union(*(self._let_go(stream) for stream in streams))
+        if closing:
+            await asyncio.wait(closing)
+
+    def _let_go(self, stream: Stream) -> set[asyncio.Task[None]]:
+        """What is to be waited for until nothing is left of it."""
         keys = {stream.key, stream.origin.key}
         entries = [self._entries[key] for key in keys if key in self._entries]
         for entry in entries:
             entry.streams.discard(stream.id)
         for entry in self.unused(*entries):
             self._begin_close(entry)
-        closing = [self._closing[key] for key in keys if key in self._closing]
-        if closing:
-            await asyncio.wait(closing)
+        return {self._closing[key] for key in keys if key in self._closing}
 
     def _begin_close(self, entry: Entry) -> None:
         """Take the entry out of the table now and end it in a task of its own."""
@@ -268,10 +275,11 @@ class Pool:
             closing.add_done_callback(lambda done: self._closed(key, done))
 
     def forgive(self, stream: Stream) -> None:
-        """Forget how it ended before."""
+        """Forget how it ended before, and all else but of what runs for somebody."""
         for key in (stream.key, stream.origin.key):
             self._refusals.pop(key, None)
-            self.parts.memory.forget(key)
+            if key not in self._entries:
+                self.parts.memory.forget(key)
 
     def refusal(self, stream: Stream) -> ProxyError | None:
         """Why it failed a short while ago, if it did and has not run well since."""

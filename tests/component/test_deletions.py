@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from m3u_proxy.events import EventType
-from tests.support.definitions import a_stream
+from tests.support.definitions import URL, a_stream, a_transcode
 from tests.support.house import House
-from tests.support.stepped import settle
+from tests.support.stepped import settle, turn
 
 URLS = [f"http://provider.example/live/u/p/{number}.ts" for number in range(3)]
 
@@ -50,4 +52,40 @@ async def test_a_client_that_is_cut_leaves_the_others(monkeypatch: pytest.Monkey
     assert [viewer.client.id for viewer in house.audience.viewers] == ["two"]
     left = [event.data["reason"] for event in house.events if event.type is EventType.CLIENT_DISCONNECTED]
     assert left == ["manual_disconnect"]
+    await house.aclose()
+
+
+async def test_who_comes_again_while_a_stream_is_deleted_gets_a_run_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house = House(monkeypatch)
+    stream = house.audience.define(a_stream())
+    house.watch("before")
+    await settle()
+    deleting = asyncio.create_task(house.audience.delete(stream.id, "deleted"))
+    await turn()
+    house.audience.define(a_stream())
+    house.watch("again")
+    await deleting
+    await settle()
+    entry = house.pool.find(stream)
+    assert entry is not None
+    assert entry.streams == {stream.id}
+    assert (len(house.scripts[URL].opened), house.scripts[URL].open) == (2, 1)
+    assert house.pool.history(stream)
+    await house.aclose()
+
+
+async def test_deleting_a_stream_leaves_the_memory_of_another_one_with_its_source(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house = House(monkeypatch)
+    plain = house.audience.define(a_stream())
+    transcode = house.audience.define(a_transcode())
+    house.watch("one")
+    await settle()
+    before = house.pool.history(plain)
+    assert before
+    await house.audience.delete(transcode.id, "deleted")
+    assert house.pool.history(plain) == before
     await house.aclose()

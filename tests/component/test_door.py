@@ -16,6 +16,7 @@ from aiohttp import web
 from m3u_proxy.web.door import PER_ADDRESS, Gate
 from m3u_proxy.web.listener import Deadlines, Listener, bind
 from tests.support.inv import eventually
+from tests.support.stepped import turn
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 Peer = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -156,10 +157,9 @@ async def test_accepting_goes_on_after_descriptors_ran_out(caplog: pytest.LogCap
 @pytest.mark.parametrize("turns", range(4))
 async def test_nobody_is_forgotten_who_comes_in_while_the_door_closes(turns: int) -> None:
     gate = Gate()
-    with socket.socket() as client:
-        with descriptors(with_room_below(lowest_free())):
-            async with serving(gate) as port:
-                client.connect(("127.0.0.1", port))
-                for _ in range(turns):
-                    await asyncio.sleep(0)
+    with socket.socket() as client, descriptors(with_room_below(lowest_free())):
+        async with serving(gate) as port:
+            client.connect(("127.0.0.1", port))
+            for _ in range(turns):
+                await turn()
     assert (gate.leaving, dict(gate.silent)) == (0, {})

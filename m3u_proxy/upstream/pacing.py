@@ -30,7 +30,7 @@ FORGIVEN = 10.0
 """So many seconds of bytes forgive one doubling."""
 WINDOW = 60.0
 MOST_IN_WINDOW = 6
-"""Attempts after failures, for each account."""
+"""Attempts after failures, for each account, at URLs that have failed."""
 DENIED = 30.0
 """Seconds after a 401 or 403."""
 RETRY_AFTER_CAP = 300.0
@@ -122,7 +122,10 @@ class Pacer:
     """Attempts after failures at all sources: one for the whole program. All times are monotonic seconds.
 
     Of one URL they are 1, 2, 4 … 30 s apart (±20 %), of one account at least 1 s and at most 6 a minute. A
-    URL of an account that has not failed itself need not keep that second. ``random`` yields [0, 1).
+    URL that has not failed itself need not keep that second, nor do attempts at it use up any of the six:
+    when a provider is down, every channel that is watched goes to its spare at once.
+
+    ``random`` yields [0, 1).
     """
 
     def __init__(self, random: Callable[[], float]) -> None:
@@ -146,7 +149,7 @@ class Pacer:
         at = now if record is None else max(now, record.rested, record.blocked)
         attempts, it = self._recent(_digest(account_of(url)), now), _digest(url)
         apart = [time for time, who in attempts if record is not None or who == it]
-        return _room(at, apart, [time for time, _ in attempts])
+        return _room(at, apart, [time for time, who in attempts if who == it or self._known(who, now)])
 
     def is_blocked(self, url: str, now: float) -> bool:
         """Whether the provider said in any way that it does not want to be asked for ``url`` now."""

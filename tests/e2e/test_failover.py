@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from m3u_proxy.upstream.pacing import MOST_IN_WINDOW
 from tests.support.daemon import Daemon
 from tests.support.inv import eventually, labelled
 from tests.support.origin import Answer, Origin
@@ -110,6 +111,22 @@ async def test_fifty_viewers_go_through_a_failover_together(
     assert sent == [aiohttp.encode_basic_auth(name, "secret") for name in ("first", "second")]
     assert [request["x-key"] for request in origin.path("/two.ts").requests] == ["k"]
     assert (await labelled(daemon, "failovers_total"))["reset"] == 1
+
+
+async def test_every_channel_of_a_provider_that_is_down_goes_to_its_spare(
+    daemon: Daemon, origin: Origin
+) -> None:
+    """F29, for more channels than the attempts that a provider is asked for after failures in a minute."""
+    streams = []
+    for number in range(MOST_IN_WINDOW + 2):
+        origin.on(f"/{number}.ts", Answer(ts=True, rst=SECOND), Answer(status=503))
+        spare = origin.url(f"/spare{number}.ts", userinfo="spare:secret@")
+        streams.append(await create(daemon, origin.url(f"/{number}.ts"), failover_urls=[spare]))
+        origin.on(f"/spare{number}.ts", Answer(ts=True))
+    async with AsyncExitStack() as stack:
+        viewers = [(await stack.enter_async_context(watching(daemon, one)))[0] for one in streams]
+        await grown(viewers, 3 * SECOND)
+        assert not any(viewer.ended for viewer in viewers)
 
 
 @pytest.mark.parametrize("fault", [Answer(mute=True), Answer(ts=True, stall=0)], ids=["mute", "empty"])

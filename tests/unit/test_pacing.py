@@ -124,11 +124,24 @@ def test_six_attempts_a_minute_for_an_account_whatever_the_channel() -> None:
     pacer, starts = a_pacer(), []
     for number in range(14):
         url = f"http://provider.example/live/alice/s3cret/{number}.ts"
-        due = pacer.earliest(url, 0.0)
+        pacer.failed(url, 0.0)
+        due = pacer.earliest(url, 10.0)
         pacer.note(url, due)
         starts.append(due)
-    assert starts == [0] * 6 + [60] * 6 + [120] * 2
-    assert pacer.earliest(ELSEWHERE, 0.0) == 0.0
+    assert starts == [*range(10, 16), *range(70, 76), 130, 131]
+    assert pacer.earliest(ELSEWHERE, 10.0) == 10.0
+    never_failed = "http://provider.example/live/alice/s3cret/99.ts"
+    assert pacer.earliest(never_failed, 10.0) == 132.0, "from 72 to 131 there are six"
+
+
+def test_channels_that_leave_another_provider_go_to_their_spares_all_at_once() -> None:
+    pacer = a_pacer()
+    for number in range(50):
+        url = f"http://provider.example/live/alice/s3cret/{number}.ts"
+        assert pacer.earliest(url, 5.0) == 5.0
+        pacer.note(url, 5.0)
+    pacer.failed(A, 10.0)
+    assert pacer.earliest(A, 20.0) == 20.0, "what plays there takes nothing from a channel that failed"
 
 
 def test_attempts_at_channels_that_failed_keep_a_second() -> None:

@@ -102,11 +102,12 @@ class Supply:
 
     async def settled(self) -> Inner:
         """Wait until it is known what this is; raises why the source could not be read."""
-        await self._settled.wait()
-        if self.error is not None:
-            raise self.error.again()
-        assert self.inner is not None
-        return self.inner
+        while True:
+            await self._settled.wait()
+            if self.error is not None:
+                raise self.error.again()
+            if self.inner is not None:  # or it became another form between being told and being awake
+                return self.inner
 
     async def run(self, after: asyncio.Task[None] | None = None) -> None:
         """Open, judge and be what was found, until cancelled or given up; nothing is left afterwards.
@@ -271,8 +272,19 @@ class Supply:
     # -- as FFmpeg's feed -------------------------------------------------------------------------------
 
     async def ready(self) -> None:
-        """Wait until FFmpeg may start; raises why it may not."""
-        inner = await self.settled()
+        """Wait until FFmpeg may start, also through changes of form; raises why it may not."""
+        is_ready = False
+        while not is_ready:
+            inner = await self.settled()
+            try:
+                await self._prepare(inner)
+            except ProxyError:
+                if inner is self.inner or self.error is not None:
+                    raise
+            else:
+                is_ready = inner is self.inner
+
+    async def _prepare(self, inner: Inner) -> None:
         if isinstance(inner, Relay):
             await inner.ready()
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -52,9 +53,17 @@ class Rig:
         self.entries: list[Entry] = []
 
     def start(
-        self, path: str = "/x", *, strict: bool = False, is_seek: bool = False, **headers: str
+        self,
+        path: str = "/x",
+        *,
+        spare: str | None = None,
+        strict: bool = False,
+        is_seek: bool = False,
+        **headers: str,
     ) -> Supply:
         stream = a_stream(HOST + path, headers=headers)
+        if spare is not None:
+            stream = replace(stream, failover_urls=(HOST + spare,))
         workshop = Workshop(self.parts, stream, lambda switch: None)
         supply = Supply(
             stream.origin.key, guess_kind(stream.origin.url), workshop, strict=strict, is_seek=is_seek
@@ -357,6 +366,32 @@ async def test_a_successor_knows_the_names_that_players_have(rig: Rig) -> None:
     successor = await rig.start("/x").settled()
     assert isinstance(successor, Passthrough)
     assert successor.resource(resource.name) is resource
+
+
+# --- another form
+
+
+async def test_ffmpeg_waits_on_while_a_source_of_another_form_takes_over(rig: Rig) -> None:
+    """The first one is live, but breaks off before its tables have come."""
+    rig.parts = parts_of(rig.provider, reconnect=10.0)
+    rig.provider.on("/x", Reply((null_packets(20),)))
+    rig.provider.on("/spare", playlist())
+    for number in range(3):
+        rig.provider.on(f"/s{number}.ts", Reply((TS,)))
+    supply = rig.start("/x", spare="/spare")
+    await supply.ready()
+    assert isinstance(supply.inner, Passthrough)
+    assert supply.tap().input.demuxer == "hls"
+
+
+async def test_ffmpeg_waits_in_vain_when_the_other_form_fails_too(rig: Rig) -> None:
+    rig.parts = parts_of(rig.provider, reconnect=10.0)
+    rig.provider.on("/x", Reply((null_packets(20),)))
+    rig.provider.on("/spare", playlist())
+    supply = rig.start("/x", spare="/spare")
+    with pytest.raises(ProxyError) as caught:
+        await supply.ready()
+    assert caught.value.reason == "http_404"
 
 
 # --- live

@@ -54,10 +54,8 @@ class Throughput:
         self._low.restart()
         self._baseline.restart()
         if self._leaving.url != self._url:
-            self._url, self._baseline = (
-                self._leaving.url,
-                Baseline(),
-            )  # what is usual for one source is not for another
+            self._url = self._leaving.url
+            self._baseline = Baseline()  # what is usual for one source is not for another
         if self._bitrate is not None:
             self._bitrate.connected(now)
 

@@ -16,18 +16,22 @@ from time import perf_counter
 
 import uvloop
 
+from benchmarks import viewers
 from benchmarks.clip import PACKET
 from benchmarks.origin import Origin
 from benchmarks.report import Figure
 from benchmarks.turns import Rows
 from m3u_proxy.app import Daemon
-from m3u_proxy.model import Client
+from m3u_proxy.model import Client, plain_id
 from m3u_proxy.settings import load
 
 STREAMS = 1_000
 VIEWERS = 5_000
 PLAYLISTS = 10
 """Values of the metadata that streams are looked for by."""
+FLOWING = 250
+"""Players of a source of 8 Mbit/s."""
+FLOW_SECONDS = 40
 TIMES = 200
 """Requests to each endpoint, one after the other over one connection."""
 SETTLED = 5.0
@@ -48,10 +52,10 @@ READS = {
 Ask = Callable[[int], tuple[str, str, bytes]]
 
 
-def api(_: Origin, __: Path) -> Rows:
+def api(origin: Origin, _: Path) -> Rows:
     """1,000 live sources with 5 viewers each in this process, asked over HTTP by a thread of it."""
     with TemporaryDirectory() as home:
-        found = uvloop.run(_measured(home))
+        found = uvloop.run(_measured(home, origin))
     name = f"api, {STREAMS} streams, {VIEWERS} viewers"
     for what, took in found.items():
         limit = None if what == EVERYTHING else 20 if what.startswith("new") else 50
@@ -60,7 +64,7 @@ def api(_: Origin, __: Path) -> Rows:
         yield Figure(name, f"{what}, p99", percentiles[98] * 1e3, "ms", limit)
 
 
-async def _measured(home: str) -> dict[str, list[float]]:
+async def _measured(home: str, origin: Origin) -> dict[str, list[float]]:
     environ = {"HOST": "127.0.0.1", "PORT": "0", "STATE_DIR": home, "LIVE_CHUNK_TIMEOUT_SECONDS": "0"}
     provider = await asyncio.start_server(_give_little, "127.0.0.1", 0, backlog=STREAMS)
     async with provider, Daemon(load(environ), lambda: 0) as daemon:
@@ -72,8 +76,31 @@ async def _measured(home: str) -> dict[str, list[float]]:
         found = {
             what: await asyncio.to_thread(_times, port, partial(_read, path)) for what, path in READS.items()
         }
+        found |= await _while_media_flow(port, origin)
         found["new stream"] = await asyncio.to_thread(_times, port, partial(_create, f"{base}/new"))
         found["new stream, known and watched"] = await asyncio.to_thread(_times, port, partial(_create, base))
+    return found
+
+
+async def _while_media_flow(port: int, origin: Origin) -> dict[str, list[float]]:
+    """The same reads beside players that take 2 Gbit/s from this process."""
+    body = json.dumps({"url": origin.url("flow")}).encode()
+    await asyncio.to_thread(_times, port, lambda _: ("POST", "/streams", body), 1)
+    path = f"/stream/{plain_id(origin.url('flow'))}"
+    playing = asyncio.create_task(
+        asyncio.to_thread(viewers.run, "ts", port, path, FLOWING, seconds=FLOW_SECONDS, ramp=2.0)
+    )
+    await asyncio.sleep(4.0)
+    found = {
+        f"{what}, while 2 Gbit/s flow": await asyncio.to_thread(_times, port, partial(_read, READS[what]), 50)
+        for what in READS
+        if what != EVERYTHING
+    }
+    if playing.done():
+        raise RuntimeError("the players were gone before the last answer")
+    load = await playing
+    if load.mbit_per_second < 0.9 * 8 * FLOWING:
+        raise RuntimeError(f"only {load.mbit_per_second:.0f} Mbit/s flowed")
     return found
 
 

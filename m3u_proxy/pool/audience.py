@@ -264,7 +264,7 @@ class Audience:
             raise NotPossible("No failover is configured for this stream", reason="no_failover")
         supply = self.pool.supply(stream)
         if supply is None:
-            raise Unusable("The stream is not running")
+            raise Unusable("Nobody watches the stream now, so there is no source to leave")
         await supply.workshop.attempts.switch()
         return supply.workshop.attempts.failover
 

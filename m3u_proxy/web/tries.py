@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 from time import monotonic
 
 WINDOW = 60.0
@@ -21,7 +22,8 @@ class _Window:
 class Tries:
     """How often each address was wrong. Who is right is never asked here, and so never slowed.
 
-    Addresses are those of sockets: what a header says of them anybody may forge.
+    Addresses are those of sockets: what a header says of them anybody may forge. One of IPv6 counts as its
+    /64 prefix, of which whoever has one address has them all (RFC 4291 §2.5.1).
     """
 
     def __init__(self, at_most: int, *, clock: Callable[[], float] = monotonic) -> None:
@@ -32,7 +34,7 @@ class Tries:
 
     def note(self, address: str) -> float | None:
         """One more wrong token; the seconds until the next will be looked at if it was one too many."""
-        now = self._clock()
+        address, now = _subnet(address), self._clock()
         window = self._windows.get(address)
         if window is None or window.ends <= now:
             self._windows.pop(address, None)  # a new window is the youngest
@@ -44,3 +46,11 @@ class Tries:
 
     def __len__(self) -> int:
         return len(self._windows)
+
+
+def _subnet(address: str) -> str:
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    return str(IPv6Address(int(parsed) >> 64 << 64)) if isinstance(parsed, IPv6Address) else address

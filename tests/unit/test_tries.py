@@ -27,6 +27,13 @@ def test_after_so_many_the_rest_of_the_minute_is_waited_for() -> None:
     assert tries.note("a") is None
 
 
+def test_whoever_has_an_address_of_ipv6_has_its_whole_subnet() -> None:
+    tries = Tries(1, clock=Clock())
+    assert tries.note("2001:db8:1:2::1") is None
+    assert tries.note("2001:db8:1:2:ffff::9") is not None
+    assert tries.note("2001:db8:1:3::1") is None
+
+
 def test_0_is_no_limit() -> None:
     tries = Tries(0)
     assert [tries.note("a") for _ in range(100)] == [None] * 100
@@ -35,10 +42,10 @@ def test_0_is_no_limit() -> None:
 def test_memory_is_bounded_and_the_oldest_go_first() -> None:
     tries = Tries(1, clock=Clock())
     for number in range(ADDRESSES + 10):
-        tries.note(f"2001:db8::{number:x}")
+        tries.note(f"2001:db8:{number:x}::1")
     assert len(tries) == ADDRESSES
-    assert tries.note("2001:db8::0") is None, "forgotten"
-    assert tries.note(f"2001:db8::{ADDRESSES + 9:x}") is not None, "remembered"
+    assert tries.note("2001:db8:0::1") is None, "forgotten"
+    assert tries.note(f"2001:db8:{ADDRESSES + 9:x}::1") is not None, "remembered"
 
 
 def test_a_new_window_is_the_youngest() -> None:

@@ -29,9 +29,16 @@ Settings come from the environment; see --print-env."""
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Exit codes: 0 done, 1 failed, 2 bad settings or usage."""
     given = _parser().parse_args(argv)
-    if given.command not in (None, "serve", *_LOOKS):
-        return client.run(given, os.environ, sys.stdout)
-    return _serve(given)
+    try:
+        if given.command not in (None, "serve", *_LOOKS):
+            code = client.run(given, os.environ, sys.stdout)
+        else:
+            code = _serve(given)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `m3u-proxy ls | head`; nor is there anybody for what is written at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -74,5 +74,3 @@ def run(given: Namespace, environ: Mapping[str, str], out: TextIO) -> int:
     except ClientError as error:
         sys.stderr.write(f"m3u-proxy: {error}\n")
         return FAILED
-    except BrokenPipeError:  # `m3u-proxy ls | head`
-        return FAILED

@@ -255,3 +255,13 @@ async def test_an_address_with_a_blank_is_told_in_one_line() -> None:
     assert code == 1
     assert err.startswith("m3u-proxy: ")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", ["--print-env", "ls --json"])
+async def test_whoever_reads_may_stop_reading(where: dict[str, str], words: str) -> None:
+    command = f"{sys.executable} -m m3u_proxy {words} | true"
+    process = await asyncio.create_subprocess_shell(
+        command, env={"PATH": os.environ["PATH"], **where}, stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await asyncio.wait_for(process.communicate(), 30.0)
+    assert err == b""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from m3u_proxy.errors import Closed, FormChanged, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.ffmpeg.input import SWITCHED
@@ -37,6 +38,7 @@ PARKED = 2.0
 """Seconds for which an opened file waits for the first viewer to read it."""
 
 Inner = Relay | Passthrough | Vod
+T = TypeVar("T")
 Found = tuple[Source, Begun, Kind]
 """A source, as it was opened to be judged, and what it yields."""
 
@@ -108,6 +110,19 @@ class Supply:
                 raise self.error.again()
             if self.inner is not None:  # or it became another form between being told and being awake
                 return self.inner
+
+    async def through(self, wait: Callable[[Inner], Awaitable[T]]) -> T:
+        """What ``wait`` gives of what this is; asked anew when it becomes another form meanwhile."""
+        while True:
+            inner = await self.settled()
+            try:
+                found = await wait(inner)
+            except ProxyError:
+                if inner is self.inner or self.error is not None:
+                    raise
+            else:
+                if inner is self.inner:
+                    return found
 
     async def run(self, after: asyncio.Task[None] | None = None) -> None:
         """Open, judge and be what was found, until cancelled or given up; nothing is left afterwards.
@@ -272,17 +287,8 @@ class Supply:
     # -- as FFmpeg's feed -------------------------------------------------------------------------------
 
     async def ready(self) -> None:
-        """Wait until FFmpeg may start, also through changes of form; raises why it may not."""
-        is_ready = False
-        while not is_ready:
-            inner = await self.settled()
-            try:
-                await self._prepare(inner)
-            except ProxyError:
-                if inner is self.inner or self.error is not None:
-                    raise
-            else:
-                is_ready = inner is self.inner
+        """Wait until FFmpeg may start; raises why it may not."""
+        await self.through(self._prepare)
 
     async def _prepare(self, inner: Inner) -> None:
         if isinstance(inner, Relay):

@@ -80,10 +80,13 @@ async def stream(request: web.Request) -> web.StreamResponse:
 async def _begun(thing: Supply | Relay, patience: float) -> Inner:
     """What the source is, once it has something to give: by then with what is to be in stock, if it can."""
     deadline = asyncio.get_running_loop().time() + patience * IN_TIME
-    source = await thing.settled() if isinstance(thing, Supply) else thing
-    if isinstance(source, Relay):
-        await source.begun(deadline)
-    return source
+
+    async def begun(source: Inner) -> Inner:
+        if isinstance(source, Relay):
+            await source.begun(deadline)
+        return source
+
+    return await (thing.through(begun) if isinstance(thing, Supply) else begun(thing))
 
 
 async def _send_live(

@@ -12,7 +12,7 @@ from m3u_proxy.media.playlist import Role
 from m3u_proxy.model import Client
 from m3u_proxy.pool.hls.listing import Page
 from m3u_proxy.pool.hls.passthrough import Passthrough
-from m3u_proxy.pool.supply import Supply
+from m3u_proxy.pool.supply import Inner, Supply
 from m3u_proxy.pool.viewers import Viewer
 from m3u_proxy.web.answers import joined, redirect, waiting
 from m3u_proxy.web.context import CONTEXT, Context
@@ -80,8 +80,11 @@ async def _page(thing: Supply | HlsWriter, name: str | None) -> HlsWriter | Page
     if isinstance(thing, HlsWriter):
         await thing.ready()
         return thing
-    inner = await thing.settled()
-    return await inner.page(name) if isinstance(inner, Passthrough) else None
+
+    async def read(inner: Inner) -> Page | None:
+        return await inner.page(name) if isinstance(inner, Passthrough) else None
+
+    return await thing.through(read)
 
 
 async def _foreseen(context: Context, client: Client, name: str | None) -> web.Response:

@@ -15,7 +15,7 @@ from m3u_proxy.pool import supply as module
 from m3u_proxy.pool.entry import Entry
 from m3u_proxy.pool.hls.passthrough import Passthrough
 from m3u_proxy.pool.live.relay import Relay
-from m3u_proxy.pool.supply import Supply
+from m3u_proxy.pool.supply import Inner, Supply
 from m3u_proxy.pool.vod.vod import Vod
 from m3u_proxy.pool.workshop import Workshop
 from tests.support.answer import null_packets
@@ -392,6 +392,24 @@ async def test_ffmpeg_waits_in_vain_when_the_other_form_fails_too(rig: Rig) -> N
     with pytest.raises(ProxyError) as caught:
         await supply.ready()
     assert caught.value.reason == "http_404"
+
+
+async def test_joiners_wait_on_while_a_source_of_another_form_takes_over(rig: Rig) -> None:
+    rig.parts = parts_of(rig.provider, reconnect=10.0)
+    broken = Reply((null_packets(20),)).endless()
+    rig.provider.on("/x", broken)
+    rig.provider.on("/spare", playlist())
+    supply = rig.start("/x", spare="/spare")
+
+    async def begun(inner: Inner) -> type:
+        if isinstance(inner, Relay):
+            await inner.begun()
+        return type(inner)
+
+    joiners = [asyncio.create_task(supply.through(begun)) for _ in range(5)]
+    await settle()
+    broken.may_end.set()
+    assert await asyncio.gather(*joiners) == [Passthrough] * 5
 
 
 # --- live

@@ -14,10 +14,9 @@ from typing import TypeVar
 from m3u_proxy.errors import Closed, FormChanged, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.ffmpeg.input import SWITCHED
 from m3u_proxy.ffmpeg.run import Tap
-from m3u_proxy.media.form import Answer, NotMedia, decide
-from m3u_proxy.media.sniff import PREFIX, sniff
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
 from m3u_proxy.pool.attempts import Switched
+from m3u_proxy.pool.first_bytes import is_enough, kind_of
 from m3u_proxy.pool.history import Happening
 from m3u_proxy.pool.hls.passthrough import Passthrough
 from m3u_proxy.pool.live.relay import Relay
@@ -26,9 +25,7 @@ from m3u_proxy.pool.vod.vod import Vod
 from m3u_proxy.pool.workshop import Workshop
 from m3u_proxy.tasks import uncut
 from m3u_proxy.upstream.begun import Begun, begin
-from m3u_proxy.upstream.outcome import TINY
 from m3u_proxy.upstream.source import Source
-from m3u_proxy.upstream.text import decoded_start, is_encoded
 
 log = logging.getLogger(__name__)
 
@@ -169,8 +166,8 @@ class Supply:
     async def _look(self, source: Source) -> Begun:
         """A source that takes over, opened. If it yields another form, what was here ends: players of a body
         come again and are sent to the playlist, or the other way round, and FFmpeg begins anew."""
-        begun = await begin(source, _is_enough, patience=PATIENCE)
-        kind = self._judge(begun)
+        begun = await begin(source, is_enough, patience=PATIENCE)
+        kind = kind_of(begun, self._guess, strict=self._strict)
         if {kind, self.kind} == {Kind.LIVE, Kind.HLS}:
             self._other, self._guess = (source, begun, kind), kind
             self.workshop.attempts.connected(kind)
@@ -191,7 +188,7 @@ class Supply:
                 async with attempts.reading():
                     self._opening = True
                     begun = await self._start(source)
-                    kind = self._judge(begun)
+                    kind = kind_of(begun, self._guess, strict=self._strict)
                 attempts.connected(kind)
                 return source, begun, kind
             except BaseException as error:
@@ -210,29 +207,10 @@ class Supply:
         limit = self.workshop.head_start()
         try:
             async with asyncio.timeout(limit):
-                return await begin(source, _is_enough, patience=PATIENCE)
+                return await begin(source, is_enough, patience=PATIENCE)
         except TimeoutError:
             detail = f"Nothing came within {limit:g} s, and there is another source"
             raise UpstreamError("first_byte_timeout", detail) from None
-
-    def _judge(self, begun: Begun) -> Kind:
-        if not begun.prefix:
-            reason = "eof" if self._guess is Kind.LIVE else "not_media"  # a live source may be back soon
-            raise UpstreamError(reason, "The source sent nothing")
-        head = begun.head
-        answer = Answer(
-            container=sniff(decoded_start(head, begun.prefix, PREFIX), is_whole=begun.is_whole),
-            content_type=head.content_type,
-            is_part=head.status == 206,
-            length=head.length,
-            has_ranges=head.headers.get("Accept-Ranges", "").strip().lower() == "bytes",
-            is_encoded=is_encoded(head),
-        )
-        try:
-            return decide(self._guess, answer, strict=self._strict)
-        except NotMedia as error:
-            size = len(begun.prefix) if begun.is_whole or len(begun.prefix) > TINY else answer.length
-            raise UpstreamError("not_media", f"The source sent no media but {error}", size=size) from None
 
     async def _be_live(self, begun: Begun) -> None:
         self.workshop.attempts.adopt(begun)
@@ -342,8 +320,3 @@ class Supply:
             upstream_connections=int(self._opening or self._begun is not None)
             + (inner.connections if inner else 0),
         )
-
-
-def _is_enough(prefix: bytes) -> bool:
-    """Whether it can be told what this is; a live source is not kept waiting for more than that."""
-    return len(prefix) >= PREFIX or sniff(prefix) is not None

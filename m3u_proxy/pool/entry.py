@@ -14,8 +14,8 @@ from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
 log = logging.getLogger(__name__)
 
 
-class Running(Protocol):
-    """What a relay and a writer have in common."""
+class Thing(Protocol):
+    """What a supply, a relay and a writer have in common, as the pool sees it."""
 
     key: StreamKey
 
@@ -48,7 +48,7 @@ class Running(Protocol):
 class Entry:
     """Counts who holds a running thing. ``idle_since`` is the monotonic time since which nobody does."""
 
-    def __init__(self, thing: Running, upstream: Entry | None) -> None:
+    def __init__(self, thing: Thing, upstream: Entry | None) -> None:
         self.thing = thing
         self.upstream = upstream
         self.leases = 0

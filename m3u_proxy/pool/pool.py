@@ -18,7 +18,7 @@ from m3u_proxy.ffmpeg.run import Lost
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.model import Kind, RunSnapshot, Stream, StreamKey
 from m3u_proxy.pool.attempts import Switch
-from m3u_proxy.pool.entry import Entry, Running
+from m3u_proxy.pool.entry import Entry, Thing
 from m3u_proxy.pool.history import LENGTH, Moment
 from m3u_proxy.pool.respawns import Respawns
 from m3u_proxy.pool.supply import Supply
@@ -96,7 +96,7 @@ class Pool:
             return self._start(self._transcode(stream, upstream), upstream)
         return self._start(self._supply(stream, is_seek=is_seek), None)
 
-    def _transcode(self, stream: Stream, upstream: Entry) -> Running:
+    def _transcode(self, stream: Stream, upstream: Entry) -> Thing:
         feed = upstream.thing
         assert isinstance(feed, Supply)
         if stream.kind is not Kind.TRANSCODE_HLS:
@@ -147,7 +147,7 @@ class Pool:
         moments = (moment for trace in traces if trace for moment in trace.history.moments())
         return sorted(moments, key=lambda one: one.at)[-LENGTH:]
 
-    def _start(self, thing: Running, upstream: Entry | None) -> Entry:
+    def _start(self, thing: Thing, upstream: Entry | None) -> Entry:
         entry = Entry(thing, upstream)
         if isinstance(thing, Supply):
             thing.is_watched = lambda: entry.leases > 0

@@ -44,7 +44,7 @@ _PASSING = frozenset(
 """Failures that say nothing about what the file holds."""
 
 
-class Unusable(Exception):
+class NotLasting(Exception):
     """There is no lasting registry at this place now; the text says why."""
 
 
@@ -53,7 +53,7 @@ class _Unsound(Exception):
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """The registry at ``path``, sound and of our version; made if missing. Raises ``Unusable``.
+    """The registry at ``path``, sound and of our version; made if missing. Raises ``NotLasting``.
 
     What is corrupt, cut, empty, foreign or of a newer version is renamed to ``.bad``, with one warning.
     """
@@ -66,9 +66,9 @@ def open_database(path: Path) -> sqlite3.Connection:
             log.warning("registry %s %s; it is kept as %s and a new one is begun", path, why, _bad(path).name)
         return _open(path)
     except _Unsound as why:
-        raise Unusable(str(why)) from None
+        raise NotLasting(str(why)) from None
     except OSError as error:
-        raise Unusable(f"cannot be used: {error.strerror}") from error
+        raise NotLasting(f"cannot be used: {error.strerror}") from error
 
 
 def set_aside(path: Path) -> None:
@@ -166,7 +166,7 @@ def _meaning(error: sqlite3.Error) -> Exception:
     """Whether what SQLite says is about the file or about the moment."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return Unusable("is in use by another process")
+        return NotLasting("is in use by another process")
     if code in _PASSING:
-        return Unusable(f"cannot be used: {error}")
+        return NotLasting(f"cannot be used: {error}")
     return _Unsound(f"cannot be read ({error})")

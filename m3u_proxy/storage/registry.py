@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Condition, Thread
 from typing import Any, TypeVar
 
-from m3u_proxy.storage.database import Unusable, open_database
+from m3u_proxy.storage.database import NotLasting, open_database
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Registry:
         path = directory.absolute() / NAME
         try:
             return cls(open_database(path))
-        except Unusable as why:
+        except NotLasting as why:
             log.warning("registry %s %s: streams and webhooks will not outlive this process", path, why)
             return cls(None)
 

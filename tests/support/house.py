@@ -21,7 +21,7 @@ from m3u_proxy.pool.accounts import Accounts
 from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.catalog import Catalog
-from m3u_proxy.pool.entry import Entry, Running
+from m3u_proxy.pool.entry import Entry, Thing
 from m3u_proxy.pool.live.outlet import PeerWatch
 from m3u_proxy.pool.live.overlap import OverlapLimits
 from m3u_proxy.pool.live.relay import Relay, RelayLimits
@@ -188,7 +188,7 @@ class NotedPool(Pool):
 
     ever: list[Entry]
 
-    def _start(self, thing: Running, upstream: Entry | None) -> Entry:
+    def _start(self, thing: Thing, upstream: Entry | None) -> Entry:
         entry = super()._start(thing, upstream)
         self.ever.append(entry)
         return entry

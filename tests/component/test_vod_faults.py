@@ -178,7 +178,8 @@ async def test_a_provider_that_lies_about_the_length() -> None:
 
 async def test_a_provider_that_is_busy_for_a_while() -> None:
     busy = Answer(status=503), Answer(status=429), Answer(mute=True), Answer(raw="")
-    async with library(a_file(FILE, rst=1000), *busy, a_file(FILE)) as shelf:
+    limits = VodLimits(resume=10.0, pace=0.01)
+    async with library(a_file(FILE, rst=1000), *busy, a_file(FILE), limits=limits) as shelf:
         _, data = await got(shelf.vod)
         assert data == FILE
         assert shelf.errors == {"reset": 1, "http_5xx": 1, "http_429": 1, "first_byte_timeout": 1, "eof": 1}

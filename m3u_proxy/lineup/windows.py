@@ -143,7 +143,9 @@ class Windows:
             channel = changes[key]
             if channel is None:
                 self._gone.add(stream_id)
-            elif self._audience.catalog.get(stream_id) is not None:
+                continue
+            self._gone.discard(stream_id)
+            if self._audience.catalog.get(stream_id) is not None:
                 with suppress(InvalidField):  # then the old one is better than none
                     self._audience.define(self._windowed(channel), lasting=False)
 

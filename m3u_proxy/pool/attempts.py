@@ -228,10 +228,12 @@ class Attempts:
 
         Raises ``Unusable`` when there is none.
         """
-        old = self.failover.url
+        old, before = self.failover.url, self._decision
         decision: Try | AskResolver | GiveUp = self.failover.manual(monotonic(), reason)
         if isinstance(decision, AskResolver):
             url = await self._resolver(decision) if self._resolver is not None else None
+            if self._decision is not before:
+                return  # it has failed meanwhile, and what follows is decided
             decision = self.failover.resolved(url, monotonic())
         if isinstance(decision, GiveUp):
             raise Unusable("No other source can be used now")

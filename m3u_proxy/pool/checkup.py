@@ -110,7 +110,6 @@ class Checkup:
         supply = entry.thing
         assert isinstance(supply, Supply)
         began = monotonic()
-        inner = await supply.settled()
         await supply.ready()
         first_byte = monotonic() - began
         contents = await self._contents(supply)
@@ -118,7 +117,7 @@ class Checkup:
             kind=supply.kind,
             first_byte=first_byte,
             tracks=contents.tracks,
-            bitrate=await _bitrate(inner, contents),
+            bitrate=await _bitrate(await supply.settled(), contents),
             duration=contents.duration if supply.kind is Kind.VOD else 0.0,
             was_running=was_running,
             allowance=self._accounts.allowance(stream.origin.url),

@@ -7,8 +7,10 @@ from urllib.parse import quote
 import pytest
 import pytest_asyncio
 
+from m3u_proxy.lineup.windows import window_id
 from tests.support.daemon import Daemon
-from tests.support.origin import Origin
+from tests.support.inv import eventually
+from tests.support.origin import Answer, Origin
 from tests.support.windows import add_channel, address, listed, number_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -103,3 +105,29 @@ async def test_one_that_is_disabled_is_not_opened(daemon: Daemon, origin: Origin
     key = await add_channel(daemon, "Closed", origin.url("/live.ts?closed"), enabled=False)
     async with daemon.http.get(address(key)) as response:
         assert response.status == 404
+
+
+async def test_a_channel_that_is_made_anew_at_once_plays_its_new_source(
+    daemon: Daemon, origin: Origin
+) -> None:
+    """Deleted and added again before anybody has looked: its window is that of the new one."""
+    origin.on("/new.ts", Answer(ts=True))
+    key = await add_channel(daemon, "Twice made", origin.url("/live.ts?old"))
+    async with daemon.http.get(address(key)) as response:
+        assert response.status == 200
+    async with daemon.http.delete(f"/api/v1/channels/{key}") as response:
+        assert response.status == 200
+    assert await add_channel(daemon, "Twice made", origin.url("/new.ts")) == key
+
+    stream_id = window_id(key)
+
+    async def is_left() -> bool:
+        clients = (await daemon.get("/clients"))["clients"]
+        return stream_id not in [row["stream_id"] for row in clients]
+
+    await eventually(is_left, within=15, every=0.2)
+    async with daemon.http.get(address(key)) as response:
+        assert response.status == 200, await response.text()
+    assert len(origin.path("/new.ts").connections) == 1
+    async with daemon.http.delete(f"/api/v1/channels/{key}") as response:
+        assert response.status == 200

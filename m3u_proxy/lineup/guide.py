@@ -69,6 +69,8 @@ class Guide:
         url = guide_url(attributes)
         if url is None:
             raise NotFound("The lineup names no guide")
+        if self._busy.locked() and (old := self.known(url)) is not None:
+            return old  # somebody fetches a newer one, which may take minutes
         async with self._busy:
             if url != self._url:
                 self._url, self._copy, self._error, self._due = url, None, None, 0.0

@@ -227,6 +227,18 @@ async def test_an_old_guide_is_better_than_none(origin: Origin, tmp_path: Path) 
         await guide.get({})
 
 
+async def test_nobody_waits_for_a_newer_guide_but_who_asked_for_it(origin: Origin, tmp_path: Path) -> None:
+    guide = Guide(tmp_path / "state", sources, refresh=0)
+    origin.on("/guide.xml", Answer(body=b"<tv/>", length=True), Answer(mute=True))
+    attributes = {"url-tvg": origin.url("/guide.xml")}
+    first = await guide.get(attributes)
+    asking = asyncio.create_task(guide.get(attributes))
+    await origin.until(lambda: len(origin.path("/guide.xml").connections) == 2)
+    assert await asyncio.wait_for(guide.get(attributes), 1.0) is first
+    asking.cancel()
+    await asyncio.wait([asking])
+
+
 def test_the_first_address_of_a_list_is_the_guide() -> None:
     assert guide_url({"url-tvg": "file:///x, http://a/,http://b/"}) == "http://a/"
     assert guide_url({"url-tvg": "", "x-tvg-url": "https://c/"}) == "https://c/"

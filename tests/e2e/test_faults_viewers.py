@@ -230,7 +230,7 @@ async def test_three_hundred_viewers_vanish_at_once(tmp_path: Path, origin: Orig
         with ExitStack() as stack:
             players = [stack.enter_context(dial(daemon, path)) for _ in range(300)]
             await viewers(daemon, 301)
-            assert origin.path("/live.ts").live == 1
+            await origin.until(lambda: origin.path("/live.ts").live == 1)
             for player in players:
                 player.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
         took = await viewers(daemon, 1, within=10.0)

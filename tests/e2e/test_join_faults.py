@@ -65,7 +65,7 @@ SOURCE = [
     "upstream.address.Judge.check",
     "upstream.source.HttpSource.read",
     "pool.supply.begin",
-    "pool.supply.Supply._judge",
+    "pool.supply.kind_of",
 ]
 LIVE = [
     "pool.attempts.Attempts.adopt",

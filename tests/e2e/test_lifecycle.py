@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.daemon import Daemon, alive, descendants
 from tests.support.fake_ffmpeg import until
+from tests.support.inv import eventually
 from tests.support.origin import Origin
 
 COPY = "-i {input_url} -c copy -f hls index.m3u8"
@@ -89,8 +90,12 @@ async def test_sigkill_leaves_no_ffmpeg_and_the_next_start_cleans_up(tmp_path: P
         body.close()
     assert left.exists()
     async with Daemon(tmp_path) as again:
-        await until(lambda: not left.exists(), 3.0)
-        assert await again.metric("recovered_directories_total") == 1
+        await until(lambda: not left.exists())
+
+        async def is_counted() -> bool:
+            return await again.metric("recovered_directories_total") == 1
+
+        await eventually(is_counted)
 
 
 async def test_a_second_signal_stops_at_once(tmp_path: Path, origin: Origin) -> None:

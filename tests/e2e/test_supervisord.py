@@ -95,6 +95,7 @@ async def test_it_survives_the_death_of_the_daemon(tmp_path: Path, origin: Origi
         await until(lambda: not left.exists(), 10.0)
         await supervised.ready()
         assert supervised.daemon() != old
+        # FFmpeg may still be asked what it can do.
         await until(lambda: descendants(supervised.process.pid) == [supervised.daemon()])
 
 

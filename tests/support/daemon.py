@@ -130,21 +130,32 @@ class Daemon:
 
 def descendants(pid: int) -> list[int]:
     """Living processes below ``pid``; zombies do not count."""
-    parents: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                fields = Path(f"/proc/{name}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
-            except OSError:
-                continue
-            if fields[0] != "Z":
-                parents.setdefault(int(fields[1]), []).append(int(name))
+    parents = _children()
     found, todo = [], [pid]
     while todo:
         children = parents.get(todo.pop(), [])
         found += children
         todo += children
     return found
+
+
+def children_of(pid: int) -> list[int]:
+    """Living processes whose parent is ``pid``; zombies do not count."""
+    return _children().get(pid, [])
+
+
+def _children() -> dict[int, list[int]]:
+    """All living processes, by their parents."""
+    parents: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                fields = Path(f"/proc/{name}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+            except OSError:  # it has ended meanwhile
+                continue
+            if fields[0] != "Z":
+                parents.setdefault(int(fields[1]), []).append(int(name))
+    return parents
 
 
 def alive(pid: int) -> bool:

@@ -15,7 +15,7 @@ from typing import Self
 
 import aiohttp
 
-from tests.support.daemon import descendants
+from tests.support.daemon import children_of, descendants
 from tests.support.nginx import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,7 +119,7 @@ class Supervised:
 
     def daemon(self) -> int:
         """The daemon's process: supervisord's only child."""
-        (pid,) = [pid for pid in descendants(self.process.pid) if _parent(pid) == self.process.pid]
+        (pid,) = children_of(self.process.pid)
         return pid
 
     async def end(self) -> float:
@@ -148,10 +148,6 @@ class Supervised:
             shutil.rmtree(self.checkout)
             if error is not None:
                 print("\n".join(["supervisord:", *self.log]))
-
-
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[1])
 
 
 def environ_of(pid: int) -> dict[str, str]:

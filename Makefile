@@ -31,7 +31,7 @@ lint: $(VENV)/.dev ## check style, types and the imports between rooms
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.dev ## write the papers that are made from the program
-	$(BIN)/python -m m3u_proxy.setting_docs > docs/settings.md
+	$(BIN)/python -m m3u_proxy.settings.docs > docs/settings.md
 	$(BIN)/python -m m3u_proxy --print-env > .env.example
 
 format: $(VENV)/.dev ## put the code in form

@@ -21,7 +21,7 @@ from benchmarks.clip import PACKET
 from benchmarks.origin import Origin
 from benchmarks.report import Figure
 from benchmarks.turns import Rows
-from m3u_proxy.app import Daemon
+from m3u_proxy.daemon.app import Daemon
 from m3u_proxy.model import Client, plain_id
 from m3u_proxy.settings import load
 

@@ -91,8 +91,8 @@ def _carry_out(given: argparse.Namespace, settings: Any) -> int:
     """Serve, or look at what is needed for it."""
     code: int
     if given.command in _LOOKS:
-        look = getattr(importlib.import_module("m3u_proxy.machine"), given.command)
+        look = getattr(importlib.import_module("m3u_proxy.daemon.machine"), given.command)
         code = look(settings, exported=given.env)
     else:
-        code = importlib.import_module("m3u_proxy.serve").serve(settings, demo=given.demo)
+        code = importlib.import_module("m3u_proxy.daemon.serve").serve(settings, demo=given.demo)
     return code

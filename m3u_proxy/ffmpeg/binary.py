@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from m3u_proxy.ffmpeg import confine
+from m3u_proxy.ffmpeg.process import confine
 
 Origin = Literal["setting", "PATH", "wheel"]
 

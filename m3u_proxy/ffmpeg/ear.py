@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from m3u_proxy.errors import ProxyError
-from m3u_proxy.ffmpeg.run import Feed, Kit, Run
+from m3u_proxy.ffmpeg.process.run import Feed, Kit, Run
 from m3u_proxy.ffmpeg.silence import SilenceParser, listen_argv
 from m3u_proxy.model import SilenceCheck
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from m3u_proxy.ffmpeg import confine
 from m3u_proxy.ffmpeg.binary import FFmpeg
-from m3u_proxy.ffmpeg.profiles import Encoding
+from m3u_proxy.ffmpeg.command.profiles import Encoding
+from m3u_proxy.ffmpeg.process import confine
 
 log = logging.getLogger(__name__)
 

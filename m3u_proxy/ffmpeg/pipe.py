@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from m3u_proxy.errors import ProxyError, UpstreamError
-from m3u_proxy.ffmpeg.run import COMPLETED, Argv, Feed, Kit, Run
+from m3u_proxy.ffmpeg.process.run import COMPLETED, Argv, Feed, Kit, Run
 from m3u_proxy.upstream.source import Head
 
 READ = 256 * 1024

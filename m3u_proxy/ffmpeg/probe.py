@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from m3u_proxy.errors import UpstreamError
-from m3u_proxy.ffmpeg.input import Input
-from m3u_proxy.ffmpeg.process import Child
-from m3u_proxy.ffmpeg.run import Feed, Kit
-from m3u_proxy.ffmpeg.stderr import Tail
+from m3u_proxy.ffmpeg.command.input import Input
+from m3u_proxy.ffmpeg.process.child import Child
+from m3u_proxy.ffmpeg.process.run import Feed, Kit
+from m3u_proxy.ffmpeg.process.stderr import Tail
 from m3u_proxy.redact import redact
 
 REPLY = 256 * 1024

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from m3u_proxy.ffmpeg.input import Input
+from m3u_proxy.ffmpeg.command.input import Input
 from m3u_proxy.model import SilenceCheck
 
 LONGEST = 86_400.0

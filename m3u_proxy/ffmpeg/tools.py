@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from m3u_proxy.ffmpeg import confine
+from m3u_proxy.ffmpeg.process import confine
 
 PATIENCE = 10.0
 """Seconds for one answer: both are Python programs that take a second to start."""

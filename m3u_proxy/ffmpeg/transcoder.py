@@ -9,13 +9,13 @@ from pathlib import Path
 
 from m3u_proxy.errors import Unavailable
 from m3u_proxy.ffmpeg.binary import Binaries, FFmpeg
-from m3u_proxy.ffmpeg.command import Rendered, hls_argv, pipe_argv, render, uses_hardware
+from m3u_proxy.ffmpeg.command.input import Input
+from m3u_proxy.ffmpeg.command.render import Rendered, hls_argv, pipe_argv, render, uses_hardware
+from m3u_proxy.ffmpeg.command.shape import HlsOptions
 from m3u_proxy.ffmpeg.ear import Ear
-from m3u_proxy.ffmpeg.hls import HlsOutput, HlsWriter
-from m3u_proxy.ffmpeg.input import Input
+from m3u_proxy.ffmpeg.hls.writer import HlsOutput, HlsWriter
 from m3u_proxy.ffmpeg.pipe import PipeSource
-from m3u_proxy.ffmpeg.run import Feed, Kit
-from m3u_proxy.ffmpeg.shape import HlsOptions
+from m3u_proxy.ffmpeg.process.run import Feed, Kit
 from m3u_proxy.model import Naming, SilenceCheck, Stream
 from m3u_proxy.storage.directories import claim
 

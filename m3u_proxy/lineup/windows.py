@@ -12,8 +12,8 @@ from time import monotonic
 from typing import Literal
 
 from m3u_proxy.errors import InvalidField, NoSuchChannel, ProxyError
-from m3u_proxy.ffmpeg.command import render
-from m3u_proxy.ffmpeg.hls import HlsWriter
+from m3u_proxy.ffmpeg.command.render import render
+from m3u_proxy.ffmpeg.hls.writer import HlsWriter
 from m3u_proxy.lineup.channel import Channel
 from m3u_proxy.lineup.channels import Changes, Channels
 from m3u_proxy.model import Client, Naming, State, Stream, Transcode, plain_id

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from m3u_proxy.ffmpeg import confine
+from m3u_proxy.ffmpeg.process import confine
 
 INTERVAL = 5.0
 """Seconds between two looks."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from m3u_proxy.ffmpeg.run import Ledger
+from m3u_proxy.ffmpeg.process.run import Ledger
 from m3u_proxy.observe.census import Census
 from m3u_proxy.observe.webhooks import Webhooks
 from m3u_proxy.pool.audience import Audience

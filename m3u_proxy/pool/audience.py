@@ -16,7 +16,7 @@ from time import monotonic
 
 from m3u_proxy.errors import NotPossible, Unavailable, Unusable
 from m3u_proxy.events import Bus
-from m3u_proxy.ffmpeg.hls import HlsWriter
+from m3u_proxy.ffmpeg.hls.writer import HlsWriter
 from m3u_proxy.model import Client, Kind, SourceSnapshot, Stream, StreamSnapshot
 from m3u_proxy.pool.catalog import Catalog, Record
 from m3u_proxy.pool.entry import Entry

@@ -10,7 +10,7 @@ from time import monotonic
 
 from m3u_proxy.errors import ProxyError, Unavailable, UpstreamError
 from m3u_proxy.ffmpeg.probe import Contents, Track
-from m3u_proxy.ffmpeg.run import Feed
+from m3u_proxy.ffmpeg.process.run import Feed
 from m3u_proxy.model import Kind, Stream
 from m3u_proxy.pool.accounts import Accounts, Allowance
 from m3u_proxy.pool.entry import Entry

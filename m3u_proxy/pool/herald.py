@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from m3u_proxy.errors import ProxyError
 from m3u_proxy.events import Bus, EventType
 from m3u_proxy.model import Client, Stream
-from m3u_proxy.pool.attempts import Switch
 from m3u_proxy.pool.catalog import Catalog, Record
+from m3u_proxy.pool.sources.attempts import Switch
 from m3u_proxy.pool.viewers import Viewer, ViewerTable
 
 log = logging.getLogger(__name__)

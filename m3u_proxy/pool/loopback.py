@@ -9,7 +9,7 @@ from hashlib import sha256
 from secrets import token_urlsafe
 
 from m3u_proxy.errors import UpstreamError
-from m3u_proxy.ffmpeg.input import Input
+from m3u_proxy.ffmpeg.command.input import Input
 from m3u_proxy.media.mpegts import has_adts_audio
 from m3u_proxy.pool.hls.downloads import checked
 from m3u_proxy.pool.hls.passthrough import Passthrough

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from m3u_proxy.media.timeline import Mark
 from m3u_proxy.model import Kind, StreamKey
-from m3u_proxy.pool.history import History
 from m3u_proxy.pool.hls.resources import Resources
+from m3u_proxy.pool.sources.history import History
 from m3u_proxy.pool.vod.about import About
 
 LIMIT = 5000

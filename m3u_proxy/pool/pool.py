@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from time import monotonic
 
 from m3u_proxy.errors import ProxyError, Unavailable, UpstreamError
-from m3u_proxy.ffmpeg.hls import HlsWriter
-from m3u_proxy.ffmpeg.run import Lost
+from m3u_proxy.ffmpeg.hls.writer import HlsWriter
+from m3u_proxy.ffmpeg.process.run import Lost
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.model import Kind, RunSnapshot, Stream, StreamKey
-from m3u_proxy.pool.attempts import Switch
 from m3u_proxy.pool.entry import Entry, Thing
-from m3u_proxy.pool.history import LENGTH, Moment
-from m3u_proxy.pool.respawns import Respawns
+from m3u_proxy.pool.sources.attempts import Switch
+from m3u_proxy.pool.sources.history import LENGTH, Moment
+from m3u_proxy.pool.sources.respawns import Respawns
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.pool.vod.vod import About
 from m3u_proxy.pool.workshop import Parts, Workshop

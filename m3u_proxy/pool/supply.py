@@ -12,15 +12,15 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from m3u_proxy.errors import Closed, FormChanged, ProxyError, Unavailable, UpstreamError
-from m3u_proxy.ffmpeg.input import SWITCHED
-from m3u_proxy.ffmpeg.run import Tap
+from m3u_proxy.ffmpeg.command.input import SWITCHED
+from m3u_proxy.ffmpeg.process.run import Tap
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
-from m3u_proxy.pool.attempts import Switched
-from m3u_proxy.pool.first_bytes import is_enough, kind_of
-from m3u_proxy.pool.history import Happening
 from m3u_proxy.pool.hls.passthrough import Passthrough
 from m3u_proxy.pool.live.relay import Relay
 from m3u_proxy.pool.loopback import Reading, reading_of
+from m3u_proxy.pool.sources.attempts import Switched
+from m3u_proxy.pool.sources.first_bytes import is_enough, kind_of
+from m3u_proxy.pool.sources.history import Happening
 from m3u_proxy.pool.vod.vod import Vod
 from m3u_proxy.pool.workshop import Workshop
 from m3u_proxy.tasks import uncut

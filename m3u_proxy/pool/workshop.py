@@ -6,19 +6,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 
-from m3u_proxy.ffmpeg.input import SWITCHED
+from m3u_proxy.ffmpeg.command.input import SWITCHED
 from m3u_proxy.model import Kind, Stream, StreamKey, guess_kind
 from m3u_proxy.pool.accounts import Accounts
-from m3u_proxy.pool.attempts import Attempts, Succession, Switch
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.hls.passthrough import Passthrough
 from m3u_proxy.pool.live.body import BodyIntake
 from m3u_proxy.pool.live.relay import Relay, RelayLimits
-from m3u_proxy.pool.looked import Look, Looked
 from m3u_proxy.pool.loopback import Grants
 from m3u_proxy.pool.memory import Memory
 from m3u_proxy.pool.quality.inspection import Inspection, Inspections, Subject
-from m3u_proxy.pool.sticky import Session, Settled
+from m3u_proxy.pool.sources.attempts import Attempts, Succession, Switch
+from m3u_proxy.pool.sources.looked import Look, Looked
+from m3u_proxy.pool.sources.sticky import Session, Settled
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.pool.vod.vod import Vod, VodLimits
 from m3u_proxy.upstream.address import Origin

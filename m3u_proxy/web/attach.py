@@ -8,7 +8,7 @@ from typing import TypeVar
 from m3u_proxy.errors import InvalidField
 from m3u_proxy.upstream.url import parse
 from m3u_proxy.web.context import Context
-from m3u_proxy.web.schema import StreamRequest
+from m3u_proxy.web.schemas.streams import StreamRequest
 
 _OURS = re.compile(r"/(?:stream|hls)/([0-9a-f]{32})(?:/.*)?")
 

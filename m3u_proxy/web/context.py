@@ -9,8 +9,8 @@ from time import monotonic
 
 from aiohttp import web
 
+from m3u_proxy.ffmpeg.command.profiles import Profile, profiles
 from m3u_proxy.ffmpeg.hardware import Hardware
-from m3u_proxy.ffmpeg.profiles import Profile, profiles
 from m3u_proxy.ffmpeg.tools import Tools
 from m3u_proxy.lineup.channels import Channels
 from m3u_proxy.lineup.guide import Guide
@@ -26,7 +26,7 @@ from m3u_proxy.pool.hls.segments import SegmentCache
 from m3u_proxy.upstream.reach import Reach
 from m3u_proxy.upstream.url import Target
 from m3u_proxy.web.links import Links
-from m3u_proxy.web.schema_answers import ConfigurationShown, RedisShown, WorkerShown
+from m3u_proxy.web.schemas.answers import ConfigurationShown, RedisShown, WorkerShown
 from m3u_proxy.web.tries import Tries
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 from m3u_proxy.errors import Forged
-from m3u_proxy.ffmpeg.hls import HlsWriter
+from m3u_proxy.ffmpeg.hls.writer import HlsWriter
 from m3u_proxy.media.playlist import Role
 from m3u_proxy.model import Client
 from m3u_proxy.pool.hls.listing import Page

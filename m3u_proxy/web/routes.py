@@ -8,30 +8,15 @@ from dataclasses import dataclass
 from aiohttp import web
 from pydantic import BaseModel
 
-from m3u_proxy.web import (
-    api,
-    channels,
-    check,
-    hooks,
-    info,
-    lineups,
-    ops,
-    pages,
-    play,
-    playlists,
-    probes,
-    queries,
-    schema,
-    segments,
-    statistics,
-    surveys,
-    windows,
-)
 from m3u_proxy.web.context import CONTEXT, Context
+from m3u_proxy.web.editors import channels, check, probes, queries, streams, surveys, webhooks
+from m3u_proxy.web.editors import windows as held
 from m3u_proxy.web.middleware import MEDIA, Handler, answer, authorize, refuse_loop
 from m3u_proxy.web.openapi import document
-from m3u_proxy.web.schema_answers import ConnectionTested, DeletedByMetadata, DeletedOldest, FileValidated
-from m3u_proxy.web.schema_channels import (
+from m3u_proxy.web.ops import health, info, pages, statistics
+from m3u_proxy.web.players import lineups, play, playlists, segments, windows
+from m3u_proxy.web.schemas.answers import ConnectionTested, DeletedByMetadata, DeletedOldest, FileValidated
+from m3u_proxy.web.schemas.channels import (
     ChannelDeleted,
     ChannelFields,
     ChannelList,
@@ -44,7 +29,16 @@ from m3u_proxy.web.schema_channels import (
     LineupQuery,
     LineupReference,
 )
-from m3u_proxy.web.schema_hooks import (
+from m3u_proxy.web.schemas.queries import (
+    CookiesFileQuery,
+    CountsByMetadataQuery,
+    DeleteByMetadataQuery,
+    DeleteOldestByMetadataQuery,
+    StreamsByMetadataQuery,
+)
+from m3u_proxy.web.schemas.streams import CheckRequest, ConnectionTestRequest, StreamRequest, TranscodeRequest
+from m3u_proxy.web.schemas.surveys import SurveyBegun, SurveyEnded, SurveyQuery, SurveyRequest, SurveyResults
+from m3u_proxy.web.schemas.webhooks import (
     WebhookAdded,
     WebhookList,
     WebhookQuery,
@@ -52,15 +46,7 @@ from m3u_proxy.web.schema_hooks import (
     WebhookRequest,
     WebhookTested,
 )
-from m3u_proxy.web.schema_query import (
-    CookiesFileQuery,
-    CountsByMetadataQuery,
-    DeleteByMetadataQuery,
-    DeleteOldestByMetadataQuery,
-    StreamsByMetadataQuery,
-)
-from m3u_proxy.web.schema_surveys import SurveyBegun, SurveyEnded, SurveyQuery, SurveyRequest, SurveyResults
-from m3u_proxy.web.schema_windows import ChannelStarted, ChannelStatus, ChannelStatuses, ChannelStopped
+from m3u_proxy.web.schemas.windows import ChannelStarted, ChannelStatus, ChannelStatuses, ChannelStopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +67,20 @@ class Route:
 
 
 ROUTES = (
-    Route("GET", "/", ops.root, open=True),
-    Route("GET", "/health", ops.health, open=True),
-    Route("GET", "/livez", ops.livez, open=True),
-    Route("GET", "/readyz", ops.readyz, open=True),
-    Route("GET", "/metrics", ops.metrics),
-    Route("GET", "/ui", ops.page, open=True),
-    Route("GET", "/static/{name}", ops.static, open=True),
-    Route("GET", "/favicon.ico", ops.favicon, open=True),
+    Route("GET", "/", health.root, open=True),
+    Route("GET", "/health", health.health, open=True),
+    Route("GET", "/livez", health.livez, open=True),
+    Route("GET", "/readyz", health.readyz, open=True),
+    Route("GET", "/metrics", health.metrics),
+    Route("GET", "/ui", pages.page, open=True),
+    Route("GET", "/static/{name}", pages.static, open=True),
+    Route("GET", "/favicon.ico", pages.favicon, open=True),
     Route("GET", "/info", info.info),
     Route(
         "POST",
         "/test-connection",
         probes.test_connection,
-        body=schema.ConnectionTestRequest,
+        body=ConnectionTestRequest,
         answer=ConnectionTested,
     ),
     Route(
@@ -104,8 +90,8 @@ ROUTES = (
         query=CookiesFileQuery,
         answer=FileValidated,
     ),
-    Route("POST", "/streams", api.create_stream, body=schema.StreamRequest),
-    Route("GET", "/streams", api.list_streams),
+    Route("POST", "/streams", streams.create_stream, body=StreamRequest),
+    Route("GET", "/streams", streams.list_streams),
     Route("GET", "/streams/by-metadata", queries.streams_by_metadata, query=StreamsByMetadataQuery),
     Route(
         "DELETE",
@@ -122,13 +108,13 @@ ROUTES = (
         query=DeleteOldestByMetadataQuery,
         answer=DeletedOldest,
     ),
-    Route("GET", "/streams/{id}", api.show_stream),
-    Route("DELETE", "/streams/{id}", api.delete_stream),
-    Route("POST", "/streams/{id}/failover", api.fail_over),
-    Route("GET", "/streams/{id}/timeline", api.show_timeline),
-    Route("POST", "/transcode", api.create_transcode, body=schema.TranscodeRequest),
-    Route("POST", "/check", check.check, body=schema.CheckRequest),
-    Route("GET", "/transcode/profiles", api.list_profiles),
+    Route("GET", "/streams/{id}", streams.show_stream),
+    Route("DELETE", "/streams/{id}", streams.delete_stream),
+    Route("POST", "/streams/{id}/failover", streams.fail_over),
+    Route("GET", "/streams/{id}/timeline", streams.show_timeline),
+    Route("POST", "/transcode", streams.create_transcode, body=TranscodeRequest),
+    Route("POST", "/check", check.check, body=CheckRequest),
+    Route("GET", "/transcode/profiles", streams.list_profiles),
     Route("GET", "/clients", statistics.list_clients),
     Route("GET", "/stats", statistics.show_everything),
     Route("GET", "/stats/clients", statistics.list_clients),
@@ -136,10 +122,10 @@ ROUTES = (
     Route("GET", "/stats/detailed", statistics.show_detailed),
     Route("GET", "/stats/performance", statistics.show_performance),
     Route("DELETE", "/hls/{id}/clients/{client:.+}", queries.disconnect_client),
-    Route("POST", "/webhooks", hooks.add_webhook, body=WebhookRequest, answer=WebhookAdded),
-    Route("GET", "/webhooks", hooks.list_webhooks, answer=WebhookList),
-    Route("DELETE", "/webhooks", hooks.remove_webhook, body=WebhookReference, query=WebhookQuery),
-    Route("POST", "/webhooks/test", hooks.test_webhook, query=WebhookReference, answer=WebhookTested),
+    Route("POST", "/webhooks", webhooks.add_webhook, body=WebhookRequest, answer=WebhookAdded),
+    Route("GET", "/webhooks", webhooks.list_webhooks, answer=WebhookList),
+    Route("DELETE", "/webhooks", webhooks.remove_webhook, body=WebhookReference, query=WebhookQuery),
+    Route("POST", "/webhooks/test", webhooks.test_webhook, query=WebhookReference, answer=WebhookTested),
     Route("GET", "/api/v1/channels", channels.list_channels, query=ChannelsQuery, answer=ChannelList),
     Route("POST", "/api/v1/channels", channels.add_channel, body=ChannelRequest, answer=ChannelShown),
     Route(
@@ -170,15 +156,15 @@ ROUTES = (
     Route("GET", "/hls/{id}/segment.m4s", segments.segment, open=True, media=True),
     Route("GET", "/hls/{id}/segment.mp4", segments.segment, open=True, media=True),
     *(
-        Route(method, "/api/v1/channels/start-stream/{key}", windows.start, answer=ChannelStarted)
+        Route(method, "/api/v1/channels/start-stream/{key}", held.start, answer=ChannelStarted)
         for method in ("GET", "POST")
     ),
     *(
-        Route(method, "/api/v1/channels/stop-stream/{key}", windows.stop, answer=ChannelStopped)
+        Route(method, "/api/v1/channels/stop-stream/{key}", held.stop, answer=ChannelStopped)
         for method in ("GET", "POST")
     ),
-    Route("GET", "/api/v1/channels/stream-status/{key}", windows.show, answer=ChannelStatus),
-    Route("GET", "/api/v1/channels/streams-status", windows.show_all, answer=ChannelStatuses),
+    Route("GET", "/api/v1/channels/stream-status/{key}", held.show, answer=ChannelStatus),
+    Route("GET", "/api/v1/channels/streams-status", held.show_all, answer=ChannelStatuses),
     Route("POST", "/api/v1/channels/check", surveys.begin, body=SurveyRequest, answer=SurveyBegun),
     Route("GET", "/api/v1/channels/check/{job}", surveys.show, query=SurveyQuery, answer=SurveyResults),
     Route("DELETE", "/api/v1/channels/check/{job}", surveys.cancel, answer=SurveyEnded),
@@ -191,7 +177,7 @@ def application(context: Context) -> web.Application:
     """The aiohttp application: every route with and without the root path."""
     app = web.Application(middlewares=[answer], client_max_size=context.config.body_limit)
     app[CONTEXT] = context
-    app[ops.ASSETS] = ops.load_assets()
+    app[pages.ASSETS] = pages.load_assets()
     root = context.config.root_path
     described = document(ROUTES, root_path=root, version=context.config.version)
     app[pages.DOCUMENT] = json.dumps(described).encode()
@@ -217,7 +203,7 @@ def metrics_application(context: Context) -> web.Application:
     """``/metrics`` alone, without a token: for a port that only Prometheus reaches."""
     app = web.Application(middlewares=[answer])
     app[CONTEXT] = context
-    app.router.add_get("/metrics", ops.metrics)
+    app.router.add_get("/metrics", health.metrics)
     return app
 
 

@@ -7,8 +7,8 @@ import logging
 
 import pytest
 
-from m3u_proxy import background as background_module
-from m3u_proxy.background import Background
+from m3u_proxy.daemon import background as background_module
+from m3u_proxy.daemon.background import Background
 from tests.support.house import Clock
 from tests.support.stepped import settle, until
 

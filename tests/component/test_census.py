@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 
-from m3u_proxy.ffmpeg.confine import MARKER
+from m3u_proxy.ffmpeg.process.confine import MARKER
 from m3u_proxy.observe.census import CensusTaker, look
 from tests.support.inv import eventually
 

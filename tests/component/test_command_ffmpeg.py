@@ -12,12 +12,12 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 
-from m3u_proxy.ffmpeg.command import Rendered, hls_argv, pipe_argv, render
-from m3u_proxy.ffmpeg.input import Input
-from m3u_proxy.ffmpeg.profiles import profiles
-from m3u_proxy.ffmpeg.progress import ProgressParser
-from m3u_proxy.ffmpeg.shape import HlsOptions
-from m3u_proxy.ffmpeg.stderr import Tail, classify
+from m3u_proxy.ffmpeg.command.input import Input
+from m3u_proxy.ffmpeg.command.profiles import profiles
+from m3u_proxy.ffmpeg.command.render import Rendered, hls_argv, pipe_argv, render
+from m3u_proxy.ffmpeg.command.shape import HlsOptions
+from m3u_proxy.ffmpeg.process.progress import ProgressParser
+from m3u_proxy.ffmpeg.process.stderr import Tail, classify
 from m3u_proxy.media.timeline import parse
 from m3u_proxy.model import Naming
 from m3u_proxy.redact import redact

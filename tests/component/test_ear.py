@@ -13,9 +13,9 @@ import pytest
 
 from m3u_proxy.errors import ProxyError
 from m3u_proxy.ffmpeg import ear as module
-from m3u_proxy.ffmpeg.confine import Confinement
 from m3u_proxy.ffmpeg.ear import Ear
-from m3u_proxy.ffmpeg.run import Kit, Ledger
+from m3u_proxy.ffmpeg.process.confine import Confinement
+from m3u_proxy.ffmpeg.process.run import Kit, Ledger
 from m3u_proxy.model import Kind, SilenceCheck, StreamKey
 from m3u_proxy.pool.live.relay import Relay, RelayLimits
 from m3u_proxy.pool.tally import Tally

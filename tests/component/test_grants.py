@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from m3u_proxy.ffmpeg.arguments import Setting
+from m3u_proxy.ffmpeg.command.arguments import Setting
 from m3u_proxy.pool.loopback import Grant, Grants, Reading
 from m3u_proxy.web.door import Gate
 from m3u_proxy.web.listener import Deadlines, Listener, bind
-from m3u_proxy.web.loopback import loopback_application
+from m3u_proxy.web.players.loopback import loopback_application
 from tests.support.answer import Answer
 from tests.support.files import PATH, Library, a_file, library, mp4
 

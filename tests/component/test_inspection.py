@@ -6,11 +6,11 @@ import logging
 
 import pytest
 
-from m3u_proxy.pool.attempts import Attempts, Switch
 from m3u_proxy.pool.quality.checks import BitrateCheck
 from m3u_proxy.pool.quality.inspection import Inspections
 from m3u_proxy.pool.quality.leaving import Leaving
 from m3u_proxy.pool.quality.throughput import Throughput
+from m3u_proxy.pool.sources.attempts import Attempts, Switch
 from m3u_proxy.pool.tally import Tally
 from tests.support.stepped import Script
 from tests.support.succession import URL, attempts_at, unpaced

@@ -11,7 +11,7 @@ from time import thread_time
 
 import pytest
 
-from m3u_proxy.app import GC_THRESHOLD
+from m3u_proxy.daemon.app import GC_THRESHOLD
 from m3u_proxy.errors import BadLineup, NotFound, UpstreamError
 from m3u_proxy.lineup.channel import Channel
 from m3u_proxy.lineup.channels import Channels

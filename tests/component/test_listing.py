@@ -15,7 +15,7 @@ from m3u_proxy.pool.hls import listing as module
 from m3u_proxy.pool.hls import pulse
 from m3u_proxy.pool.hls.listing import Found, Listing, Page
 from m3u_proxy.pool.hls.resources import Resource
-from m3u_proxy.pool.sticky import Settled
+from m3u_proxy.pool.sources.sticky import Settled
 from m3u_proxy.upstream.policy import AddressClass
 from m3u_proxy.upstream.source import Source
 from tests.support.house import Clock

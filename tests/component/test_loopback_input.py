@@ -19,14 +19,14 @@ from aiohttp import web
 from blockbuster import BlockBuster
 
 from m3u_proxy.errors import UpstreamError
-from m3u_proxy.ffmpeg import run as run_module
-from m3u_proxy.ffmpeg.command import hls_argv, pipe_argv, render
-from m3u_proxy.ffmpeg.hls import HlsOutput, HlsWriter
-from m3u_proxy.ffmpeg.input import Input
+from m3u_proxy.ffmpeg.command.input import Input
+from m3u_proxy.ffmpeg.command.render import hls_argv, pipe_argv, render
+from m3u_proxy.ffmpeg.command.shape import HlsOptions
+from m3u_proxy.ffmpeg.hls.writer import HlsOutput, HlsWriter
 from m3u_proxy.ffmpeg.pipe import PipeSource
-from m3u_proxy.ffmpeg.process import Confinement
-from m3u_proxy.ffmpeg.run import Argv, Kit, Ledger
-from m3u_proxy.ffmpeg.shape import HlsOptions
+from m3u_proxy.ffmpeg.process import run as run_module
+from m3u_proxy.ffmpeg.process.child import Confinement
+from m3u_proxy.ffmpeg.process.run import Argv, Kit, Ledger
 from m3u_proxy.model import State, StreamKey
 from m3u_proxy.storage.directories import claim
 from tests.support.children import allow_spawning

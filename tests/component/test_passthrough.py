@@ -11,14 +11,14 @@ import pytest
 from m3u_proxy.errors import Closed, NotFound, ProxyError
 from m3u_proxy.media.playlist import GAP_URL, Role
 from m3u_proxy.model import State, StreamKey
-from m3u_proxy.pool import attempts
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.hls import downloads, listing, pulse, tree, view
 from m3u_proxy.pool.hls import passthrough as module
 from m3u_proxy.pool.hls.listing import Page
 from m3u_proxy.pool.hls.passthrough import Passthrough
 from m3u_proxy.pool.hls.resources import Resource, Resources
-from m3u_proxy.pool.sticky import Settled
+from m3u_proxy.pool.sources import attempts
+from m3u_proxy.pool.sources.sticky import Settled
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.upstream.ask import Ask
 from m3u_proxy.upstream.policy import AddressClass

@@ -10,9 +10,9 @@ import pytest
 from m3u_proxy.errors import NotFound, ProxyError, Unusable
 from m3u_proxy.media.playlist import Role
 from m3u_proxy.model import State
-from m3u_proxy.pool import attempts
 from m3u_proxy.pool.hls import child, downloads, listing, tree
 from m3u_proxy.pool.hls import passthrough as module
+from m3u_proxy.pool.sources import attempts
 from tests.support.hls_sources import (
     BREAK,
     ONE,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from m3u_proxy.errors import NotFound
-from m3u_proxy.ffmpeg.shelf import Segment
+from m3u_proxy.ffmpeg.hls.shelf import Segment
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.flight import Flights
 from m3u_proxy.pool.hls.segments import SegmentCache

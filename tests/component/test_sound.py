@@ -9,13 +9,13 @@ from typing import cast
 import pytest
 
 from m3u_proxy.errors import ProxyError, Unavailable, UpstreamError
+from m3u_proxy.ffmpeg.command.input import SWITCHED
 from m3u_proxy.ffmpeg.ear import Ear
-from m3u_proxy.ffmpeg.input import SWITCHED
-from m3u_proxy.ffmpeg.run import Feed
+from m3u_proxy.ffmpeg.process.run import Feed
 from m3u_proxy.model import SilenceCheck
-from m3u_proxy.pool.attempts import Switch
 from m3u_proxy.pool.quality.leaving import Leaving
 from m3u_proxy.pool.quality.sound import AGAIN, Sound
+from m3u_proxy.pool.sources.attempts import Switch
 from m3u_proxy.pool.tally import Tally
 from tests.support.stepped import Script
 from tests.support.succession import URL, attempts_at, unpaced

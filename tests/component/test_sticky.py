@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from m3u_proxy.errors import UpstreamError
-from m3u_proxy.pool.sticky import ENOUGH, Session, StickySource
+from m3u_proxy.pool.sources.sticky import ENOUGH, Session, StickySource
 from m3u_proxy.upstream.ask import Ask
 from m3u_proxy.upstream.policy import AddressClass
 from tests.support.provider import HOST, Provider, Reply, refusal

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from m3u_proxy.errors import UpstreamError
-from m3u_proxy.pool.attempts import Attempts, Switch
-from m3u_proxy.pool.history import History
+from m3u_proxy.pool.sources.attempts import Attempts, Switch
+from m3u_proxy.pool.sources.history import History
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.upstream.ask import Ask
 from m3u_proxy.upstream.failover import AskResolver, Failover, FailoverLimits

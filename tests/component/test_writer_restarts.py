@@ -16,14 +16,14 @@ import pytest
 from blockbuster import BlockBuster
 
 from m3u_proxy.errors import Unavailable, UpstreamError
-from m3u_proxy.ffmpeg import health
-from m3u_proxy.ffmpeg.hls import GIVEN_UP, HlsOutput, HlsWriter
-from m3u_proxy.ffmpeg.input import Input
+from m3u_proxy.ffmpeg.command.input import Input
+from m3u_proxy.ffmpeg.hls import health
+from m3u_proxy.ffmpeg.hls.shelf import Segment
+from m3u_proxy.ffmpeg.hls.writer import GIVEN_UP, HlsOutput, HlsWriter
 from m3u_proxy.ffmpeg.pipe import PipeSource
-from m3u_proxy.ffmpeg.process import Confinement
-from m3u_proxy.ffmpeg.restarts import Pace
-from m3u_proxy.ffmpeg.run import Kit, Ledger
-from m3u_proxy.ffmpeg.shelf import Segment
+from m3u_proxy.ffmpeg.process.child import Confinement
+from m3u_proxy.ffmpeg.process.restarts import Pace
+from m3u_proxy.ffmpeg.process.run import Kit, Ledger
 from m3u_proxy.media.timeline import MAP
 from m3u_proxy.model import Naming, State, StreamKey
 from m3u_proxy.storage.directories import claim

@@ -15,8 +15,8 @@ from pkgutil import resolve_name
 import aiohttp
 import pytest
 
-from m3u_proxy import background as background_module
-from m3u_proxy.app import Daemon as App
+from m3u_proxy.daemon import background as background_module
+from m3u_proxy.daemon.app import Daemon as App
 from m3u_proxy.settings import load
 from tests.support.daemon import Daemon, alive, descendants
 from tests.support.fake_ffmpeg import until
@@ -132,8 +132,8 @@ TASKS = {
     "sweeper": "m3u_proxy.pool.audience.Audience.run",
     "loop-lag": "m3u_proxy.observe.lag.LoopLag.run",
     "disk-guard": "m3u_proxy.storage.disk.Guard.run",
-    "recovery": "m3u_proxy.upkeep.recovery.recover",
-    "collector": "m3u_proxy.upkeep.recovery.collect_periodically",
+    "recovery": "m3u_proxy.daemon.upkeep.recovery.recover",
+    "collector": "m3u_proxy.daemon.upkeep.recovery.collect_periodically",
 }
 
 

@@ -97,7 +97,7 @@ async def test_settings_without_effect_are_named_in_one_line(tmp_path: Path) -> 
         told = [line for line in daemon.log if "without effect" in line]
     assert len(told) == 1
     assert told[0].endswith(
-        "WARNING m3u_proxy.app: set, but without effect in this version: REDIS_ENABLED, WORKERS"
+        "WARNING m3u_proxy.daemon.app: set, but without effect in this version: REDIS_ENABLED, WORKERS"
     )
 
 

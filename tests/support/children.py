@@ -10,7 +10,7 @@ from typing import Any
 
 from blockbuster import BlockBuster
 
-from m3u_proxy.ffmpeg.process import Child, Confinement
+from m3u_proxy.ffmpeg.process.child import Child, Confinement
 from tests.support.fake_ffmpeg import FakeFFmpeg
 
 MIB = 1 << 20

@@ -10,13 +10,13 @@ import pytest
 
 from m3u_proxy.errors import ProxyError
 from m3u_proxy.model import StreamKey
-from m3u_proxy.pool.attempts import Attempts, Switch
 from m3u_proxy.pool.budget import Budget
-from m3u_proxy.pool.history import History
 from m3u_proxy.pool.hls.listing import Page
 from m3u_proxy.pool.hls.passthrough import Passthrough
 from m3u_proxy.pool.hls.resources import Resource, Resources
-from m3u_proxy.pool.sticky import Settled
+from m3u_proxy.pool.sources.attempts import Attempts, Switch
+from m3u_proxy.pool.sources.history import History
+from m3u_proxy.pool.sources.sticky import Settled
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.upstream.ask import Ask
 from m3u_proxy.upstream.failover import AskResolver, Failover, FailoverLimits

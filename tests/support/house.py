@@ -11,8 +11,8 @@ import pytest
 
 from m3u_proxy.errors import Closed, ProxyError, Unavailable
 from m3u_proxy.events import Bus, Event, EventType
-from m3u_proxy.ffmpeg.hls import HlsWriter
-from m3u_proxy.ffmpeg.run import Feed
+from m3u_proxy.ffmpeg.hls.writer import HlsWriter
+from m3u_proxy.ffmpeg.process.run import Feed
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.media.timeline import Entry as Listed
 from m3u_proxy.media.timeline import Timeline
@@ -207,8 +207,8 @@ class House:
         reconnect: float = 30.0,
     ) -> None:
         self.clock = Clock()
-        for room in ("pool", "entry", "audience", "attempts"):
-            patch.setattr(f"m3u_proxy.pool.{room}.monotonic", self.clock)
+        for module in ("pool", "entry", "audience", "sources.attempts"):
+            patch.setattr(f"m3u_proxy.pool.{module}.monotonic", self.clock)
         unpaced(patch, apart=first_delay)
         self.scripts: defaultdict[str, Script] = defaultdict(Script)
         self.ffmpeg = Factory()

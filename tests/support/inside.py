@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp
 
-from m3u_proxy.app import Daemon
+from m3u_proxy.daemon.app import Daemon
 from m3u_proxy.events import Event
 from m3u_proxy.settings import load
 from tests.support.fake_ffmpeg import children_of, state

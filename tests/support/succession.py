@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from m3u_proxy.pool.attempts import Attempts, Switch
-from m3u_proxy.pool.history import History
+from m3u_proxy.pool.sources.attempts import Attempts, Switch
+from m3u_proxy.pool.sources.history import History
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.upstream import pacing
 from m3u_proxy.upstream.failover import Failover, FailoverLimits

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3u_proxy.web.body import DEPTH, BadBody, read_model
-from m3u_proxy.web.schema import StreamRequest, TranscodeRequest
+from m3u_proxy.web.schemas.streams import StreamRequest, TranscodeRequest
 
 URL = "http://provider.example/live/u/p/101.ts"
 

@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import pytest
 
-from m3u_proxy.ffmpeg.command import Rendered, hls_argv, pipe_argv, render, uses_hardware
-from m3u_proxy.ffmpeg.input import Input
-from m3u_proxy.ffmpeg.profiles import DEFAULT_VARIABLES, Encoding, profiles
-from m3u_proxy.ffmpeg.shape import HlsOptions
+from m3u_proxy.ffmpeg.command.input import Input
+from m3u_proxy.ffmpeg.command.profiles import DEFAULT_VARIABLES, Encoding, profiles
+from m3u_proxy.ffmpeg.command.render import Rendered, hls_argv, pipe_argv, render, uses_hardware
+from m3u_proxy.ffmpeg.command.shape import HlsOptions
 
 URL = "http://p.example/live/u/p/1.ts?token=s3cret"
 SHAPE = HlsOptions(segment_duration=2.0, window=6, keep_extra=2)

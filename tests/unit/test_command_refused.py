@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3u_proxy.errors import BadTemplate, InvalidField
-from m3u_proxy.ffmpeg import filters, options
-from m3u_proxy.ffmpeg.arguments import shown
-from m3u_proxy.ffmpeg.command import Rendered, hls_argv, pipe_argv, render
-from m3u_proxy.ffmpeg.input import Input
-from m3u_proxy.ffmpeg.shape import HlsOptions
+from m3u_proxy.ffmpeg.command import filters, options
+from m3u_proxy.ffmpeg.command.arguments import shown
+from m3u_proxy.ffmpeg.command.input import Input
+from m3u_proxy.ffmpeg.command.render import Rendered, hls_argv, pipe_argv, render
+from m3u_proxy.ffmpeg.command.shape import HlsOptions
 
 URL = "http://p.example/live/u/p/1.ts?token=s3cret"
 SHAPE = HlsOptions(segment_duration=2.0, window=6, keep_extra=2)

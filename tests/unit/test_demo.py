@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from m3u_proxy.demo import command
+from m3u_proxy.daemon.demo import command
 
 
 def _option(argv: list[str], name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from m3u_proxy.ffmpeg.departures import Departures
+from m3u_proxy.ffmpeg.hls.departures import Departures
 
 
 def test_each_goes_when_its_own_time_is_up() -> None:

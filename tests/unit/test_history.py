@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from m3u_proxy.pool.history import LENGTH, Happening, History
+from m3u_proxy.pool.sources.history import LENGTH, Happening, History
 
 
 @pytest.mark.parametrize(

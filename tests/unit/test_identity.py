@@ -14,7 +14,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from m3u_proxy.errors import InvalidField
 from m3u_proxy.model import Client
-from m3u_proxy.web.identity import identify
+from m3u_proxy.web.players.identity import identify
 
 
 def who(query: str = "", headers: Mapping[str, str] = {}, stream_id: str = "s") -> Client:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3u_proxy.errors import Forged
-from m3u_proxy.ffmpeg.hls import HlsWriter
+from m3u_proxy.ffmpeg.hls.writer import HlsWriter
 from m3u_proxy.media.timeline import MAP, Entry, Timeline
 from m3u_proxy.web.links import Links
 from tests.support.definitions import a_client

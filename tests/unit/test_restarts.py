@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3u_proxy.ffmpeg.health import REAL_TIME, SPEED_PAUSE, SPEED_SPAN, Health, Speed
-from m3u_proxy.ffmpeg.restarts import Pace, Restarts
+from m3u_proxy.ffmpeg.hls.health import REAL_TIME, SPEED_PAUSE, SPEED_SPAN, Health, Speed
+from m3u_proxy.ffmpeg.process.restarts import Pace, Restarts
 
 PACE = Pace()
 

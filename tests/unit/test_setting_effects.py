@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from m3u_proxy.setting_docs import page
-from m3u_proxy.setting_effects import WITHOUT_EFFECT, idle
 from m3u_proxy.settings import Settings, load
+from m3u_proxy.settings.docs import page
+from m3u_proxy.settings.effects import WITHOUT_EFFECT, idle
 
 ROOT = Path(__file__).resolve().parents[2]
 READ_BY_LOAD = {"env_file", "api_token_file", "state_dir"}
@@ -20,9 +20,7 @@ ONLY_SHOWN = ("wiring.py", "facts")
 
 def reads() -> Iterator[tuple[str, str]]:
     """Each setting that is read from an object called ``settings``, and by which function."""
-    for path in (ROOT / "m3u_proxy").glob("*.py"):
-        if path.name.startswith("setting"):
-            continue
+    for path in (ROOT / "m3u_proxy" / "daemon").glob("*.py"):
         for outer in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef):
                 for node in ast.walk(outer):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3u_proxy.ffmpeg.input import Input
+from m3u_proxy.ffmpeg.command.input import Input
 from m3u_proxy.ffmpeg.silence import SilenceParser, listen_argv
 from m3u_proxy.model import SilenceCheck
 

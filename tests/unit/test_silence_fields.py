@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from m3u_proxy.model import SilenceCheck
-from m3u_proxy.web.schema import StreamRequest, TranscodeRequest
+from m3u_proxy.web.schemas.streams import StreamRequest, TranscodeRequest
 
 URL = "http://provider.example/live/1.ts"
 FIELDS: dict[str, Any] = {

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3u_proxy.ffmpeg.progress import Progress, ProgressParser
-from m3u_proxy.ffmpeg.stderr import LINE_BYTES, LINES_KEPT, Diagnosis, Tail, classify
+from m3u_proxy.ffmpeg.process.progress import Progress, ProgressParser
+from m3u_proxy.ffmpeg.process.stderr import LINE_BYTES, LINES_KEPT, Diagnosis, Tail, classify
 from m3u_proxy.redact import redact
 
 NOTHING = Diagnosis(None, None)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from m3u_proxy.errors import BadTemplate, InvalidField
-from m3u_proxy.ffmpeg.template import TEMPLATE_BYTES, check_format, check_variables, fill
+from m3u_proxy.ffmpeg.command.template import TEMPLATE_BYTES, check_format, check_variables, fill
 
 URL = "http://p.example/live/u/p/1.ts?a=1&b='x y'"
 

@@ -14,10 +14,10 @@ from urllib.parse import parse_qsl
 
 from m3u_proxy.errors import Closed, ProxyError, UpstreamError
 from m3u_proxy.media.playlist import NotAPlaylist, Playlist, Reference, parse
-from m3u_proxy.pool.attempts import Switched
 from m3u_proxy.pool.hls.pulse import Pulse, patience_for
 from m3u_proxy.pool.hls.resources import Resource
-from m3u_proxy.pool.sticky import SLOW, Settled
+from m3u_proxy.pool.sources.attempts import Switched
+from m3u_proxy.pool.sources.sticky import SLOW, Settled
 from m3u_proxy.tasks import uncut
 from m3u_proxy.upstream.policy import AddressClass
 from m3u_proxy.upstream.source import Head, Source

@@ -16,7 +16,6 @@ from m3u_proxy.errors import FormChanged, NotFound, ProxyError, Unavailable, Ups
 from m3u_proxy.lifecycle import Running
 from m3u_proxy.media.playlist import Playlist, Reference, Role
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
-from m3u_proxy.pool.attempts import Attempts
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.hls.downloads import Downloads, OpenChild
 from m3u_proxy.pool.hls.listing import REVALIDATE, Listing, Page
@@ -25,6 +24,7 @@ from m3u_proxy.pool.hls.tree import CHILDREN, OpenRoot, Tree
 from m3u_proxy.pool.hls.variants import best_of
 from m3u_proxy.pool.hls.view import View, kept_until
 from m3u_proxy.pool.rate import Rate
+from m3u_proxy.pool.sources.attempts import Attempts
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.upstream.source import Source
 

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 from m3u_proxy.errors import NotFound
-from m3u_proxy.ffmpeg.shelf import Segment
+from m3u_proxy.ffmpeg.hls.shelf import Segment
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.flight import Flights
 

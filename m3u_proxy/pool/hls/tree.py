@@ -16,13 +16,13 @@ from typing import Protocol
 from m3u_proxy.errors import FormChanged, NotFound, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.media.playlist import Playlist, Reference, Role
 from m3u_proxy.model import Kind
-from m3u_proxy.pool.attempts import Attempts
 from m3u_proxy.pool.hls.downloads import AT_ONCE, OpenChild
 from m3u_proxy.pool.hls.listing import Found, Listing, Page
 from m3u_proxy.pool.hls.resources import Resource, Resources
 from m3u_proxy.pool.hls.variants import Variants, best_of
 from m3u_proxy.pool.hls.view import kept_until, named
-from m3u_proxy.pool.sticky import Settled
+from m3u_proxy.pool.sources.attempts import Attempts
+from m3u_proxy.pool.sources.sticky import Settled
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.upstream.source import Source
 

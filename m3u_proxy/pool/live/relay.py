@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from time import monotonic
 
 from m3u_proxy.errors import Closed, FormChanged, ProxyError, Unavailable, UpstreamError
-from m3u_proxy.ffmpeg.input import SWITCHED
+from m3u_proxy.ffmpeg.command.input import SWITCHED
 from m3u_proxy.lifecycle import Running
 from m3u_proxy.media.mpegts import ADTS, Batch, NotMedia, Point, programme_of
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
-from m3u_proxy.pool.attempts import Succession, Switched
 from m3u_proxy.pool.live.body import WayIn
 from m3u_proxy.pool.live.fanout import Fanout
 from m3u_proxy.pool.live.intake import Intake
@@ -26,6 +25,7 @@ from m3u_proxy.pool.live.prebuffer import Prebuffer, PrebufferLimits
 from m3u_proxy.pool.live.ring import Ring
 from m3u_proxy.pool.live.tap import Tap
 from m3u_proxy.pool.rate import Floor, Rate
+from m3u_proxy.pool.sources.attempts import Succession, Switched
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.tasks import uncut
 from m3u_proxy.upstream.outcome import judged

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from m3u_proxy.ffmpeg.input import Input
+from m3u_proxy.ffmpeg.command.input import Input
 from m3u_proxy.pool.live.outlet import Outlet
 from m3u_proxy.pool.live.sinks import PipeSink
 

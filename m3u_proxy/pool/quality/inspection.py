@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
 
-from m3u_proxy.ffmpeg.run import Feed
+from m3u_proxy.ffmpeg.process.run import Feed
 from m3u_proxy.model import SilenceCheck
-from m3u_proxy.pool.attempts import Attempts
 from m3u_proxy.pool.hls.passthrough import Passthrough
 from m3u_proxy.pool.live.relay import Relay
 from m3u_proxy.pool.quality.checks import BitrateCheck
 from m3u_proxy.pool.quality.leaving import Leaving
 from m3u_proxy.pool.quality.sound import Listen, Sound
 from m3u_proxy.pool.quality.throughput import Throughput
+from m3u_proxy.pool.sources.attempts import Attempts
 from m3u_proxy.tasks import uncut
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Mapping
 
 from m3u_proxy.errors import Unusable, UpstreamError
-from m3u_proxy.pool.attempts import Attempts
 from m3u_proxy.pool.quality.checks import Strikes
+from m3u_proxy.pool.sources.attempts import Attempts
 
 log = logging.getLogger(__name__)
 

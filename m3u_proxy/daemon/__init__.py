@@ -1,0 +1,1 @@
+"""The daemon put together: from settings to everything that runs, and back."""

@@ -1,0 +1,345 @@
+"""The composition root: builds everything in order, from plain values, and closes it in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import signal
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from ipaddress import ip_address
+from secrets import token_hex
+from time import monotonic, time
+from typing import Self
+
+from m3u_proxy import __version__
+from m3u_proxy.daemon import wiring, wiring_channels
+from m3u_proxy.daemon.background import Background
+from m3u_proxy.daemon.upkeep import Upkeep
+from m3u_proxy.events import Bus
+from m3u_proxy.ffmpeg.binary import Binaries, locate
+from m3u_proxy.ffmpeg.command.profiles import profiles
+from m3u_proxy.ffmpeg.process.confine import Confinement
+from m3u_proxy.ffmpeg.process.run import Kit, Ledger
+from m3u_proxy.ffmpeg.tools import Tools, look_up
+from m3u_proxy.ffmpeg.transcoder import Transcoder
+from m3u_proxy.lineup.channels import Channels
+from m3u_proxy.observe.census import CensusTaker
+from m3u_proxy.observe.figures import Sources
+from m3u_proxy.observe.lag import LoopLag
+from m3u_proxy.observe.metrics import Metrics
+from m3u_proxy.pool.budget import Budget
+from m3u_proxy.pool.hls.segments import SegmentCache
+from m3u_proxy.pool.loopback import Grants
+from m3u_proxy.settings import Settings
+from m3u_proxy.settings.effects import idle
+from m3u_proxy.storage import directories
+from m3u_proxy.storage.paces import Paces
+from m3u_proxy.upstream.address import Judge
+from m3u_proxy.upstream.headers import request_headers
+from m3u_proxy.upstream.reach import Reach
+from m3u_proxy.web.context import Context, Health
+from m3u_proxy.web.door import Gate, descriptors_for_clients
+from m3u_proxy.web.links import Links
+from m3u_proxy.web.listener import Deadlines, Listener, bind
+from m3u_proxy.web.players.loopback import loopback_application
+from m3u_proxy.web.routes import application, metrics_application
+from m3u_proxy.web.tries import Tries
+
+log = logging.getLogger(__name__)
+
+GC_THRESHOLD = 20_000
+"""Objects between two collections: requests leave few cycles, and a look at 700 finds none."""
+LARGEST_FILE = 2**30
+ADDRESS_SPACE = 8 * 2**30
+ADDRESS_SPACE_PER_CPU = 2**29
+"""Bytes; a runaway FFmpeg ends itself instead of the machine."""
+
+
+class Daemon:
+    """The running program. ``async with`` starts and ends it; ``stopped()`` waits for a signal.
+
+    Raises ``StartError`` from entering, with nothing left behind.
+    """
+
+    def __init__(self, settings: Settings, log_dropped: Callable[[], int]) -> None:
+        self._settings = settings
+        self._log_dropped = log_dropped
+        self._stack = AsyncExitStack()
+        self._stop = asyncio.Event()
+        self.instance = token_hex(8)
+        self.pseudonym = f"m3u-proxy-{token_hex(4)}"
+        """In ``Via``; tells nothing of this machine."""
+        self.health = Health()
+        self.tools = Tools()
+        self.census = CensusTaker(self.instance)
+        self.gate = Gate()
+        self._inside: list[tuple[str, int]] = []
+        """Where FFmpeg reads: nobody else's business, and no target."""
+        self.addresses: list[tuple[str, int]] = []
+        """Address and port of every listening socket."""
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._build()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+        log.info("stopped")
+
+    async def stopped(self) -> None:
+        """Wait for SIGTERM or SIGINT; a second one ends the process at once."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        await self._stop.wait()
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._stop.is_set():
+            log.warning("second %s: stopping hard", number.name)
+            os._exit(1)  # children have a parent-death signal
+        log.info("%s: draining", number.name)
+        self._stop.set()
+
+    async def _build(self) -> None:
+        settings = self._settings
+        _tell_idle(settings)
+        _raise_descriptor_limit()
+        await asyncio.to_thread(directories.prepare, settings.hls_temp_dir)
+        sockets = bind(settings.host, settings.port)
+        for sock in sockets:
+            self._stack.callback(sock.close)  # also if something fails before anybody listens
+        self.addresses = [sock.getsockname()[:2] for sock in sockets]
+        self.binaries = await locate(settings.ffmpeg_path, settings.ffprobe_path)
+        self.health.ffmpeg_missing = self.binaries.reason if self.binaries.ffmpeg is None else None
+        _tell_ffmpeg(self.binaries)
+        self.hardware = await wiring.hardware(settings, self.binaries)
+
+        self.upkeep = Upkeep(settings, self.instance)
+        await self.upkeep.look()
+        self.background = await self._stack.enter_async_context(Background())
+        self._deadlines = Deadlines(settings.header_timeout, settings.idle_timeout)
+        self.ledger = Ledger()
+        fence = Confinement(
+            marker=self.instance, umask=0o022, address_space=_address_space(), file_size=LARGEST_FILE
+        )
+        self.kit = Kit(fence, self.ledger, settings.term_kill)
+        self.judge = Judge(
+            allow_loopback=self._loopback_allowed(),
+            allow_private=settings.allow_private_targets,
+            own=lambda: self.addresses + self._inside,
+        )
+        bus, budget = Bus(), Budget(settings.segment_cache_size)
+        grants = await self._serve_loopback()
+        self.audience = wiring.audience(
+            *(settings, self.judge, budget, grants, self._transcoder()),
+            *(_viewer_limit(settings.max_viewers), bus, self.pseudonym),
+        )
+        self._build_lineup()
+        self.paces = Paces(self.audience.pool.parts.pacer, settings.state_dir)
+        await self.paces.load()
+        self._stack.push_async_callback(self.paces.save)
+        keeping = await wiring.keeping(settings, self.judge, self.audience.catalog, self.channels, bus)
+        self.keeping = await self._stack.enter_async_context(keeping)
+        self._stack.push_async_callback(self.audience.aclose, "shutdown")
+        self._stack.push_async_callback(self.surveys.aclose)
+        segments = SegmentCache(budget)
+        self._stack.push_async_callback(segments.aclose)
+        self.context = self._context(segments)
+        self._listener = Listener(application(self.context), sockets, self._deadlines, self.gate)
+        self._stack.push_async_callback(self._listener.aclose)
+        await self._listener.start()
+        if settings.metrics_port is not None:
+            await self._serve_metrics(self.context, settings.metrics_port)
+        self._stack.push_async_callback(self._drain)
+        self._keep_house()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD)
+        for host, port in self.addresses:
+            log.info("m3u_proxy %s listens on %s port %d", __version__, host, port)
+
+    def _build_lineup(self) -> None:
+        """Channels, and what is done with them."""
+        settings = self._settings
+        self.channels = Channels()
+        streams = wiring.channel_streams(settings, self.channels, self.audience)
+        self.windows = wiring_channels.windows(settings, self.channels, self.audience, streams)
+        self.checkup = wiring.checkup(self.audience.pool, self.binaries, self.kit)
+        accounts = self.audience.pool.parts.accounts
+        self.surveys = wiring_channels.surveys(self.channels, streams, self.checkup, accounts)
+        self.lineups = wiring.lineups(settings, self.channels, self.audience.pool.parts)
+
+    def _context(self, segments: SegmentCache) -> Context:
+        settings = self._settings
+        auth_failures: Counter[str] = Counter()
+        responses: Counter[str] = Counter()
+        metrics = Metrics(self._figures(segments, auth_failures, responses))
+        self.lag = LoopLag(metrics.loop_lag.observe)
+        self.health.disk_pressure = lambda: self.upkeep.guard.pressure
+        self.health.disk_state = self.upkeep.space
+        self.health.loop_lag = lambda: self.lag.seconds
+        self.health.crashing = lambda: self.background.degraded
+        return Context(
+            config=wiring.web_config(settings, self.pseudonym),
+            audience=self.audience,
+            windows=self.windows,
+            surveys=self.surveys,
+            segments=segments,
+            webhooks=self.keeping.webhooks,
+            links=Links(settings.root_path),
+            checkup=self.checkup,
+            reach=Reach(self.judge, tls_verify=settings.upstream_tls_verify),
+            facts=wiring.facts(settings, self.binaries),
+            tools=lambda: self.tools,
+            health=self.health,
+            check_url=self._check_url,
+            is_ours=self.judge.is_ours,
+            request_headers=request_headers,
+            metrics=metrics.exposition,
+            channels=self.channels,
+            importer=self.lineups.importer,
+            open_document=self.lineups.open_source,
+            guide=self.lineups.guide,
+            hardware=self.hardware,
+            profiles=profiles(self.hardware.encoding, self.hardware.device),
+            first_byte=metrics.note_first_byte,
+            auth_failures=auth_failures,
+            responses=responses,
+            tries=Tries(settings.auth_tries),
+            started_at=monotonic(),
+        )
+
+    def _figures(
+        self, segments: SegmentCache, auth_failures: Counter[str], responses: Counter[str]
+    ) -> Sources:
+        """Where metrics find their numbers."""
+        return Sources(
+            audience=self.audience,
+            ledger=self.ledger,
+            segments=segments,
+            webhooks=self.keeping.webhooks,
+            disk=self.upkeep.guard,
+            housekeeping=self.upkeep.counts,
+            crashes=self.background.crashes,
+            auth_failures=auth_failures,
+            responses=responses,
+            refused=self.gate.refused,
+            accept_errors=lambda: self.gate.accept_errors,
+            blocked=self.judge.blocked,
+            census=lambda: self.census.last,
+            log_dropped=self._log_dropped,
+            started_at=time(),
+            version=__version__,
+        )
+
+    def _check_url(self, field: str, url: str) -> str:
+        self.judge.precheck(url, field)
+        return url
+
+    def _loopback_allowed(self) -> bool:
+        """With a token, or with nobody but this machine listening, loopback targets are legitimate."""
+        settings = self._settings
+        if settings.allow_loopback_targets is not None:
+            return settings.allow_loopback_targets
+        local = all(ip_address(host).is_loopback for host, _ in self.addresses)
+        if not settings.api_token and not local:
+            log.warning("no API_TOKEN while listening beyond loopback: loopback targets are refused")
+        return local or bool(settings.api_token)
+
+    def _transcoder(self) -> Transcoder:
+        settings = self._settings
+        return Transcoder(
+            binaries=self.binaries,
+            kit=self.kit,
+            shapes=wiring_channels.shapes(settings),
+            stall=settings.seg_stall,
+            root=settings.hls_temp_dir,
+            instance=self.instance,
+            admit=self.upkeep.guard.allow_writer,
+        )
+
+    async def _serve_loopback(self) -> Grants:
+        """Where FFmpeg reads what is no live stream. No setting reaches it, and nothing but loopback does."""
+        sockets = bind("127.0.0.1", 0)
+        host, port = sockets[0].getsockname()
+        self._inside.append((host, port))
+        grants = Grants(lambda: f"http://{host}:{port}")
+        listener = Listener(loopback_application(grants), sockets, self._deadlines, self.gate, inside=True)
+        self._stack.push_async_callback(listener.aclose)
+        await listener.start()
+        return grants
+
+    async def _serve_metrics(self, context: Context, port: int) -> None:
+        sockets = bind(self._settings.host, port)
+        self.addresses += [sock.getsockname()[:2] for sock in sockets]
+        listener = Listener(metrics_application(context), sockets, self._deadlines, self.gate)
+        self._stack.push_async_callback(listener.aclose)
+        await listener.start()
+
+    def _keep_house(self) -> None:
+        keep = self.background.keep
+        keep("sweeper", self.audience.run)
+        keep("windows", self.windows.run)
+        keep("loop-lag", self.lag.run)
+        keep("census", self.census.run)
+        keep("pacing", self.paces.run)
+        keep("tools", self._look_up_tools)
+        if self.lineups.watch is not None:
+            keep("lineup", self.lineups.watch.run)
+        self.upkeep.begin(self.background)
+
+    async def _look_up_tools(self) -> None:
+        """Serving does not wait for it: each of them takes a second to start."""
+        self.tools = await look_up()
+
+    async def _drain(self) -> None:
+        """Let nobody in, let segments on their way arrive, end everything else."""
+        self.health.draining = self.audience.draining = True
+        await self._listener.close_door()
+        self.keeping.hurry()
+        closing = asyncio.create_task(self.audience.aclose("shutdown"), name="drain")
+        try:
+            async with asyncio.timeout(self._settings.drain):
+                await self.audience.quiet()
+        except TimeoutError:
+            log.warning("drain deadline: segments on their way are cut")
+        await closing
+
+
+def _tell_idle(settings: Settings) -> None:
+    if names := idle(settings):
+        log.warning("set, but without effect in this version: %s", ", ".join(names))
+
+
+def _raise_descriptor_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    log.info("file descriptors: %d", hard)
+
+
+def _viewer_limit(setting: int) -> int:
+    """MAX_VIEWERS, or fewer: some of the descriptors are kept for sources, pipes and files."""
+    room = descriptors_for_clients()
+    return min(setting or room, room)
+
+
+def _address_space() -> int:
+    """Bytes an FFmpeg may map: far above what it needs, which grows with its threads."""
+    return ADDRESS_SPACE + (os.cpu_count() or 1) * ADDRESS_SPACE_PER_CPU
+
+
+def _tell_ffmpeg(binaries: Binaries) -> None:
+    ffmpeg = binaries.ffmpeg
+    if ffmpeg is None:
+        log.warning("no FFmpeg, transcoding is off: %s", binaries.reason)
+    else:
+        log.info("ffmpeg %s from %s (%s)", ffmpeg.version, ffmpeg.path, ffmpeg.origin)

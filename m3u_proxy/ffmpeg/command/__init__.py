@@ -1,0 +1,1 @@
+"""From definition to argument vector: templates, options, filters, profiles. Pure."""

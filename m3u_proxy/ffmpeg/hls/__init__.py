@@ -1,0 +1,1 @@
+"""The writer of a playlist and segments, with one FFmpeg behind it after another."""

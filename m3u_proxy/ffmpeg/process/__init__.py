@@ -1,0 +1,1 @@
+"""One FFmpeg as a child: confined, fed, drained, reaped."""

@@ -1,0 +1,1 @@
+"""Editors over REST: streams, channels, webhooks, and what they try out."""

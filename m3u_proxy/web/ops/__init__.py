@@ -1,0 +1,1 @@
+"""Operators: health, metrics, statistics, pages."""

@@ -1,0 +1,1 @@
+"""What gives out media and lineups: to players, and to FFmpeg on the loopback."""

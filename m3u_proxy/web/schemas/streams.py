@@ -1,0 +1,285 @@
+"""Request bodies as typed models, and the JSON that answers are made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from m3u_proxy.model import ClientSnapshot, Kind, RunSnapshot, State, Stream, StreamSnapshot, endpoint_of
+from m3u_proxy.pool.sources.history import Moment
+from m3u_proxy.web.schemas import answers as schema_answers
+from m3u_proxy.web.schemas.silence import SilenceFields
+
+METADATA_KEYS = 64
+METADATA_VALUE = 1024
+HEADER_COUNT = 32
+HEADER_VALUE = 4096
+TEMPLATE_LIMIT = 4096
+FAILOVER_LIMIT = 64
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+def _empty_list_is_object(value: object) -> object:
+    """PHP cannot tell an empty object from an empty list, so an editor sends ``[]`` for both."""
+    return {} if value == [] or value is None else value
+
+
+def _metadata(value: object) -> object:
+    value = _empty_list_is_object(value)
+    if not isinstance(value, Mapping):
+        raise ValueError("metadata must be an object")
+    if len(value) > METADATA_KEYS:
+        raise ValueError(f"metadata must have at most {METADATA_KEYS} keys")
+    for key, item in value.items():
+        if not isinstance(item, str | int | float | bool):
+            raise ValueError(f"metadata value for '{key}' must be string, int, float, or bool")
+        if len(str(item)) > METADATA_VALUE:
+            raise ValueError(f"metadata value for '{key}' must be at most {METADATA_VALUE} characters")
+    return {str(key): str(item) for key, item in value.items()}
+
+
+def _headers(value: object) -> object:
+    """Values as text, ``null`` ones dropped; names are judged where the request's headers are made."""
+    value = _empty_list_is_object(value)
+    if not isinstance(value, Mapping):
+        raise ValueError("headers must be an object")
+    if len(value) > HEADER_COUNT:
+        raise ValueError(f"at most {HEADER_COUNT} headers are allowed")
+    kept: dict[str, str] = {}
+    for name, item in value.items():
+        if item is None:
+            continue
+        if isinstance(item, bool) or not isinstance(item, str | int | float):
+            raise ValueError(f"value of header '{name}' must be a string")
+        kept[str(name)] = _header_value(str(item))
+    return kept
+
+
+def _header_value(value: str) -> str:
+    if _CONTROL.search(value):
+        raise ValueError("control characters are not allowed")
+    if len(value) > HEADER_VALUE:
+        raise ValueError(f"must be at most {HEADER_VALUE} characters")
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        raise ValueError("must be ISO 8859-1 text") from None
+    return value
+
+
+def _clean(value: str) -> str:
+    if _SURROGATE.search(value):
+        raise ValueError("must be valid Unicode")
+    return value
+
+
+def _strings(value: object) -> object:
+    value = _empty_list_is_object(value)
+    if not isinstance(value, Mapping):
+        raise ValueError("must be an object")
+    for key, item in value.items():
+        if not isinstance(item, str | int | float | bool):
+            raise ValueError(f"value for '{key}' must be a string or a number")
+    return {str(key): str(item) for key, item in value.items()}
+
+
+def _null_is_empty(value: object) -> object:
+    return [] if value is None else value
+
+
+def _null_is_false(value: object) -> object:
+    return False if value is None else value
+
+
+Text = Annotated[str, AfterValidator(_clean)]
+HeaderText = Annotated[str, AfterValidator(_header_value)]
+
+_Scalar = str | int | float | bool
+_Empty = Annotated[list[str], Field(max_length=0)]
+METADATA = BeforeValidator(_metadata, json_schema_input_type=dict[str, _Scalar] | _Empty)
+HEADERS = BeforeValidator(
+    _headers, json_schema_input_type=dict[str, str | int | float | None] | _Empty | None
+)
+Headers = Annotated[dict[str, str], HEADERS]
+VARIABLES = BeforeValidator(_strings, json_schema_input_type=dict[str, _Scalar] | _Empty | None)
+FLAG = BeforeValidator(_null_is_false, json_schema_input_type=bool | None)
+
+STREAM_TYPES = {
+    Kind.LIVE: "Live Continuous",
+    Kind.HLS: "HLS",
+    Kind.VOD: "VOD",
+    Kind.TRANSCODE_TS: "Transcoding",
+    Kind.TRANSCODE_PIPE: "Transcoding",
+    Kind.TRANSCODE_HLS: "Transcoding",
+}
+
+
+class StreamRequest(SilenceFields, BaseModel):
+    """Body of ``POST /streams``. Unknown fields are ignored, ``null`` means the default."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+    url: Text
+    """Of the source; http or https."""
+    failover_urls: Annotated[
+        list[Text],
+        BeforeValidator(_null_is_empty, json_schema_input_type=list[str] | None),
+        Field(max_length=FAILOVER_LIMIT),
+    ] = []
+    """Other sources of the same, taken in this order when one fails."""
+    failover_resolver_url: Text | None = None
+    """Who is asked for the next source instead."""
+    user_agent: HeaderText | None = None
+    """Towards the provider; otherwise DEFAULT_USER_AGENT."""
+    metadata: Annotated[dict[Text, Text], METADATA] | None = None
+    """Kept and returned as strings; found again by ``/streams/by-metadata``."""
+    headers: Headers = {}
+    """Sent to the provider over the usual ones."""
+    permanent: Annotated[bool, FLAG] = False
+    """Listed until it is deleted, however long nobody watches."""
+    strict_live_ts: Annotated[bool, FLAG] = False
+    """Endless, whatever the provider says of lengths and ranges."""
+    use_sticky_session: bool | None = None
+    """Stay where a redirect led while that works; otherwise USE_STICKY_SESSION."""
+
+
+class CheckRequest(BaseModel):
+    """Body of ``POST /check``: a source, and how it is asked."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+    url: Text
+    """Of the source; http or https."""
+    user_agent: HeaderText | None = None
+    """Towards the provider; otherwise DEFAULT_USER_AGENT."""
+    headers: Headers = {}
+    """Sent to the provider over the usual ones."""
+
+
+class ConnectionTestRequest(BaseModel):
+    """Body of ``POST /test-connection``. What is no http URL is told in the answer, not refused."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    url: Text
+
+
+class TranscodeRequest(StreamRequest):
+    """Body of ``POST /transcode``."""
+
+    profile: Annotated[Text, Field(max_length=TEMPLATE_LIMIT)] | None = None
+    profile_variables: Annotated[dict[Text, Text], VARIABLES] = {}
+    output_format: Text | None = None
+    resolver: Literal["streamlink", "ytdlp"] | None = None
+
+
+def moment(at: datetime) -> str:
+    """ISO 8601 in UTC, with its offset."""
+    return at.isoformat()
+
+
+def created(stream: Stream, metadata: Mapping[str, str] | None) -> dict[str, object]:
+    """Answer to ``POST /streams``; ``metadata`` is what the caller sent, if anything."""
+    body: dict[str, object] = {
+        "stream_id": stream.id,
+        "primary_url": stream.origin.url,
+        "failover_urls": list(stream.failover_urls),
+        "user_agent": stream.user_agent,
+    }
+    transcode = stream.transcode
+    if transcode is None:
+        kind = "hls" if stream.kind.is_hls else "direct"
+        endpoint = endpoint_of(stream.id, stream.kind)
+        body |= {"stream_type": kind, "stream_endpoint": endpoint, "playlist_url": endpoint}
+        body |= {"direct_url": endpoint, "message": f"Stream created successfully ({kind})"}
+    else:
+        is_hls, endpoint = stream.kind.is_hls, endpoint_of(stream.id, stream.kind)
+        form = "HLS output" if is_hls else f"direct {transcode.container.upper()} pipe"
+        body |= {
+            "stream_type": "transcoded",
+            "stream_endpoint": endpoint,
+            "playlist_url": endpoint if is_hls else None,
+            "direct_url": endpoint,
+            "format": transcode.container,
+            "profile": transcode.profile,
+            "profile_variables": dict(transcode.variables),
+            "ffmpeg_args": list(transcode.arguments),
+            "message": f"Transcoded stream created successfully ({form})",
+        }
+    if metadata is not None:
+        body["metadata"] = dict(metadata)
+    return body
+
+
+def stream_json(snapshot: StreamSnapshot) -> dict[str, object]:
+    """One row of ``GET /streams``."""
+    stream, run, source = snapshot.stream, snapshot.run, snapshot.source
+    return {
+        "stream_id": stream.id,
+        "original_url": stream.origin.url,
+        "current_url": source.url if source else stream.origin.url,
+        "user_agent": stream.user_agent,
+        "client_count": snapshot.clients,
+        "total_bytes_served": snapshot.bytes_served,
+        "total_segments_served": snapshot.segments_served,
+        "error_count": snapshot.errors,
+        "is_active": snapshot.is_active,
+        "has_failover": bool(stream.failover_urls or stream.failover_resolver_url),
+        "failover_urls": list(stream.failover_urls),
+        "failover_resolver_url": stream.failover_resolver_url,
+        "current_failover_index": source.index if source else 0,
+        "failover_attempts": source.attempts if source else 0,
+        "last_failover_time": moment(snapshot.failover_at) if snapshot.failover_at else None,
+        "stream_type": STREAM_TYPES[snapshot.kind],
+        "created_at": moment(stream.created_at),
+        "last_access": moment(snapshot.last_access),
+        "metadata": dict(stream.metadata),
+        "headers": dict(stream.headers),
+        "media_info": _media_info(snapshot.upstream),
+        "output_media_info": _media_info(run) if stream.transcode is not None else {},
+        "state": run.state if run else State.FAILED if snapshot.failure else State.CLOSED,
+        "reason": snapshot.failure.detail if snapshot.failure else None,
+        "endpoint": endpoint_of(stream.id, snapshot.kind),
+        "permanent": stream.permanent,
+    }
+
+
+def _media_info(run: RunSnapshot | None) -> dict[str, object]:
+    """As far as it is known; empty for what does not run."""
+    if run is None:
+        return {}
+    rate = {"bitrate_kbps": round(run.bitrate / 1000)} if run.bitrate else {}
+    return {**run.media_info, **rate}
+
+
+def client_json(snapshot: ClientSnapshot) -> schema_answers.Client:
+    """One client of a stream."""
+    client = snapshot.client
+    return {
+        "client_id": client.id,
+        "stream_id": client.stream_id,
+        "user_agent": client.user_agent,
+        "ip_address": client.ip_address,
+        "username": client.username,
+        "bytes_served": snapshot.bytes_served,
+        "segments_served": snapshot.segments_served,
+        "created_at": moment(client.created_at),
+        "last_access": moment(snapshot.last_access),
+        "is_connected": True,
+    }
+
+
+def moment_json(one: Moment) -> dict[str, object]:
+    """One row of a timeline; nothing in it names a credential."""
+    return {
+        "at": moment(one.at),
+        "kind": one.what,
+        "reason": one.reason,
+        "source": one.source,
+        "detail": one.detail,
+    }

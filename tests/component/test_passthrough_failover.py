@@ -85,7 +85,7 @@ async def test_a_hard_fault_is_bridged_within_the_same_request(
     assert [(one.old_url, one.new_url, one.index) for one in rig.switches] == [(ONE, TWO, 1)]
     assert sum(rig.tally.failovers.values()) == 1
     kinds = [what for what, _ in rig.told()]
-    assert kinds == ["start", "lost", "failover", "retry", "connected"]
+    assert kinds == ["start", "lost", "failover", "start", "connected"]
 
 
 async def test_segments_of_before_can_be_fetched_while_they_are_listed(make: Callable[..., Rig]) -> None:

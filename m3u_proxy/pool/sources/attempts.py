@@ -149,7 +149,8 @@ class Attempts:
                 )
             elif await self._due(decision):
                 self._taken = decision
-                what = Happening.START if self._error is None else Happening.RETRY
+                is_again = self._error is not None and not decision.is_switch
+                what = Happening.RETRY if is_again else Happening.START
                 self._history.note(what, detail=decision.url, source=decision.index)
                 return self._open_url(decision.url)
 
@@ -178,7 +179,9 @@ class Attempts:
         if self._decision is question:
             said = url if url is not None else "nothing"
             self._history.note(Happening.RESOLVER, reason=question.reason, detail=said, source=question.index)
-            self._decide(self.failover.resolved(url, monotonic()), question.current_url, question.reason)
+            assert self._error is not None  # nothing but a failure leads here
+            decision = self.failover.resolved(url, monotonic())
+            self._decide(decision, question.current_url, self._error.reason)
 
     def media_info(self) -> dict[str, object]:
         """See `Succession.media_info`: a provider says nothing."""

@@ -17,9 +17,9 @@ class Happening(StrEnum):
     """Words of the interface."""
 
     START = "start"
-    """A source is asked for the first time."""
+    """A source is asked: the first one, or one that takes over."""
     RETRY = "retry"
-    """A source is asked after a failure, the same one or another."""
+    """The same source is asked again after it has failed."""
     CONNECTED = "connected"
     WARNING = "warning"
     STALL = "stall"

@@ -227,6 +227,7 @@ class Daemon:
             segments=segments,
             webhooks=self.keeping.webhooks,
             disk=self.upkeep.guard,
+            disk_limits=self.upkeep.limits,
             housekeeping=self.upkeep.counts,
             crashes=self.background.crashes,
             auth_failures=auth_failures,

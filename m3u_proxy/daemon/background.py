@@ -26,6 +26,7 @@ class Background:
 
     def __init__(self) -> None:
         self.crashes: Counter[str] = Counter()
+        """By task; 0 for one that never has."""
         self._recent: list[float] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -47,6 +48,7 @@ class Background:
 
     def keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Run ``work`` until the end; when it returns it is done, when it raises it is started again."""
+        self.crashes[name] += 0  # metrics name it before it crashes
         task = asyncio.get_running_loop().create_task(self._keep(name, work), name=name)
         self._tasks.append(task)
 

@@ -33,6 +33,11 @@ class Upkeep:
         """HLS_TEMP_DIR."""
         return self._settings.hls_temp_dir
 
+    @property
+    def limits(self) -> dict[str, int]:
+        """Bytes of free space below which it is called so."""
+        return {"warning": self._settings.disk_warning_bytes, "critical": self._settings.disk_critical_bytes}
+
     async def look(self) -> None:
         """Look at the free space once, and tell it."""
         await self.guard.refresh()

@@ -32,6 +32,8 @@ class Sources:
     segments: SegmentCache
     webhooks: Webhooks
     disk: Guard
+    disk_limits: Mapping[str, int]
+    """Bytes of free space below which it is called ``warning`` and ``critical``."""
     housekeeping: Housekeeping
     crashes: Counter[str]
     """Of background tasks, by task."""

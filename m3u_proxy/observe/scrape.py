@@ -8,19 +8,24 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from typing import get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from m3u_proxy.ffmpeg.process.child import Ending
 from m3u_proxy.model import Kind, State
 from m3u_proxy.observe.delivery import Result
 from m3u_proxy.observe.families import PREFIX, counter, counters, gauge, gauges, histogram
 from m3u_proxy.observe.figures import Sources
+from m3u_proxy.upstream.outcome import REASONS
 
 IDLE = "idle"
 """State of a listed stream behind which nothing runs."""
 _CLASSES = ("loopback", "never", "port", "private", "self", "url")
 _SIGNALS = ("SIGKILL", "SIGTERM")
+_WATCHED = (Kind.TRANSCODE_HLS,)
+"""Kinds of which it is told whether FFmpeg keeps up."""
 
 
 class Scrape(Collector):
@@ -69,7 +74,8 @@ class Scrape(Collector):
         yield counter(
             "playlist_lines_dropped", "Lines left out that could carry an address", tally.dropped_lines
         )
-        yield counters("failovers", "Other sources that took over", "reason", tally.failovers)
+        failovers = _from_zero(REASONS, tally.failovers)
+        yield counters("failovers", "Other sources that took over", "reason", failovers)
         yield histogram(
             "failover_gap_seconds", "From a source's last media to the next one's first", tally.failover_gaps
         )
@@ -89,11 +95,12 @@ class Scrape(Collector):
         held = self._sources.audience.pool.parts.budget.used
         yield gauges("ffmpeg_processes", "FFmpeg processes alive", "kind", ledger.running)
         yield counters("ffmpeg_starts", "FFmpeg processes started", "kind", ledger.starts)
-        yield counters("ffmpeg_exits", "FFmpeg processes ended", "reason", ledger.exits)
+        exits, slow = _from_zero(get_args(Ending), ledger.exits), _from_zero(_WATCHED, ledger.slow)
+        yield counters("ffmpeg_exits", "FFmpeg processes ended", "reason", exits)
         yield counters(
             "ffmpeg_kills", "FFmpeg processes ended by us", "signal", _from_zero(_SIGNALS, ledger.kills)
         )
-        yield counters("ffmpeg_slow", "Spans of 30 s in which FFmpeg fell behind", "kind", ledger.slow)
+        yield counters("ffmpeg_slow", "Spans of 30 s in which FFmpeg fell behind", "kind", slow)
         yield counters("ffmpeg_restarts", "FFmpeg replaced under its playlist", "kind", ledger.restarts)
         yield counters("write_errors", "Write errors FFmpeg spoke of", "pattern", ledger.write_errors)
         yield gauge("segment_cache_bytes", "Segments held in memory", held)
@@ -105,8 +112,10 @@ class Scrape(Collector):
         house, space = sources.housekeeping, sources.disk.space
         yield counters("gc_directories", "Directories looked at by the collector", "result", house.collected)
         yield counter("recovered_directories", "Leftovers emptied at start", house.recovered)
-        free = {"hls": space.free_bytes} if space else {}
+        free = {"hls": space.free_bytes} if space and space.total_bytes else {}
         yield gauges("free_bytes", "Free space of a directory of ours", "path", free)
+        limits = sources.disk_limits
+        yield gauges("disk_limit_bytes", "Free space below which it is called so", "level", limits)
         yield gauge("disk_pressure", "1 while no new writer may start", int(sources.disk.pressure))
         yield counters("task_crashes", "Background tasks that crashed", "task", sources.crashes)
         failures = _from_zero(("missing", "wrong"), sources.auth_failures)

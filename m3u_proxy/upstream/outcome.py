@@ -46,6 +46,10 @@ _WORDS = {
 }
 
 
+REASONS = (*_WORDS, "variant", "write_error")
+"""Why sources are left, as far as that is foreseen; metrics name each of them before it happens."""
+
+
 def word_of(reason: str) -> str:
     """Our ``reason`` in the words that events and resolvers know (those of m3u-proxy 0.4.5)."""
     name = "".join(part.capitalize() for part in reason.split("_"))

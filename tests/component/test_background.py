@@ -80,7 +80,7 @@ async def test_one_crash_does_not_touch_the_others(clock: Clock) -> None:
         background.keep("good", good.run)
         await until(lambda: bad.begun == 4)
         assert good.begun == 1
-        assert background.crashes == {"bad": 3}
+        assert background.crashes == {"bad": 3, "good": 0}
 
 
 async def test_three_crashes_within_a_minute_are_a_sign(clock: Clock) -> None:
@@ -107,7 +107,7 @@ async def test_work_that_is_done_is_not_begun_again(clock: Clock, caplog: pytest
         background.keep("recovery", once)
         await settle()
     assert done == [1]
-    assert background.crashes == {}
+    assert background.crashes == {"recovery": 0}
     assert not caplog.records
 
 

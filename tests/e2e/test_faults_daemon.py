@@ -157,6 +157,6 @@ async def test_a_task_that_crashes_starts_again(
     place = {"HOST": "127.0.0.1", "PORT": "0", "STATE_DIR": str(tmp_path), "HW_ACCEL_AVAILABLE": "false"}
     async with App(load(place), lambda: 0) as app:
         await eventually(lambda: len(calls) >= 2)
-        assert app.background.crashes == {task: 1}
+        assert +app.background.crashes == {task: 1}
         assert not app.background.degraded
     assert caplog.text.count("RuntimeError: a mistake") == 1

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import signal
 import socket
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
@@ -19,21 +17,12 @@ import pytest
 from tests.support.daemon import Daemon
 from tests.support.inv import eventually
 from tests.support.origin import Origin
+from tests.support.promtool import promtool
 
 FOLDER = Path(__file__).resolve().parents[2] / "docker/prometheus"
 RULES = FOLDER / "alerts.yml"
-HERE = 'job="m3u_proxy",instance="tv"'
 
 pytestmark = pytest.mark.needs("promtool")
-
-
-async def promtool(*arguments: str, given: bytes = b"") -> tuple[int, str]:
-    """Exit code, and everything it said."""
-    process = await asyncio.create_subprocess_exec(
-        "promtool", *arguments, stdin=PIPE, stdout=PIPE, stderr=STDOUT
-    )
-    said, _ = await process.communicate(given)
-    return process.returncode or 0, said.decode()
 
 
 async def test_every_name_and_help_text_is_in_good_style(daemon: Daemon, origin: Origin) -> None:
@@ -50,73 +39,6 @@ async def test_configuration_and_rules_are_accepted() -> None:
     code, said = await promtool("check", "config", str(FOLDER / "prometheus.yml"))
     assert code == 0, said
     assert f"SUCCESS: {RULES.read_text(encoding='utf-8').count('- alert:')} rules found" in said
-
-
-def series(name: str, values: str) -> dict[str, str]:
-    """Samples of one series, a minute apart."""
-    before, brace, more = name.partition("{")
-    labels = f"{HERE},{more}" if brace else f"{HERE}}}"
-    return {"series": f"{before}{{{labels}", "values": values}
-
-
-CASES = [
-    ("M3uProxyDown", "3m", [series("up", "1 0 0 0")], [series("up", "1 0 1 1")]),
-    (
-        "M3uProxySourceDead",
-        "5m",
-        [series('m3u_proxy_streams{state="reconnecting",kind="live"}', "0 1x5")],
-        [series('m3u_proxy_streams{state="reconnecting",kind="live"}', "0 1 0 1 0 1")],
-    ),
-    (
-        "M3uProxyFailoverStorm",
-        "10m",
-        [series('m3u_proxy_failovers_total{reason="reset"}', "0+10x10")],
-        [series('m3u_proxy_failovers_total{reason="reset"}', "0+1x10")],
-    ),
-    (
-        "M3uProxyStrayProcesses",
-        "5m",
-        [
-            series("m3u_proxy_processes", "1x5"),
-            series('m3u_proxy_ffmpeg_processes{kind="transcode_hls"}', "0x5"),
-        ],
-        [
-            series("m3u_proxy_processes", "3x5"),
-            series('m3u_proxy_ffmpeg_processes{kind="transcode_hls"}', "2x5"),
-            series('m3u_proxy_ffmpeg_processes{kind="demo"}', "1x5"),
-        ],
-    ),
-    (
-        "M3uProxyViewersStalling",
-        "15m",
-        [series("m3u_proxy_viewer_skips_total", "0+60x15"), series('m3u_proxy_viewers{kind="live"}', "2x15")],
-        [
-            series("m3u_proxy_viewer_skips_total", "0+60x15"),
-            series('m3u_proxy_viewers{kind="live"}', "20x15"),
-        ],
-    ),
-]
-
-
-def case(alert: str, at: str, given: list[dict[str, str]], *, fires: bool) -> dict[str, Any]:
-    """As ``promtool test rules`` reads it; YAML, of which JSON is a part."""
-    ends = {"interval": "1m", "input_series": given}
-    query = {
-        "expr": f'count(ALERTS{{alertname="{alert}",alertstate="firing"}}) or vector(0)',
-        "eval_time": at,
-    }
-    expected = {**query, "exp_samples": [{"labels": "{}", "value": int(fires)}]}
-    return ends | {"promql_expr_test": [expected]}
-
-
-async def test_alerts_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
-    tests = [case(alert, at, bad, fires=True) for alert, at, bad, _ in CASES]
-    tests += [case(alert, at, good, fires=False) for alert, at, _, good in CASES]
-    whole = {"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": tests}
-    file = tmp_path / "alerts.test.yml"
-    file.write_text(json.dumps(whole), encoding="utf-8")
-    code, said = await promtool("test", "rules", str(file))
-    assert code == 0, said
 
 
 @asynccontextmanager

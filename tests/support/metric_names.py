@@ -47,6 +47,7 @@ GAUGES: Final[Mapping[str, set[str]]] = {
     "m3u_proxy_segment_cache_bytes": set(),
     "m3u_proxy_ffmpeg_processes": {"kind"},
     "m3u_proxy_free_bytes": {"path"},
+    "m3u_proxy_disk_limit_bytes": {"level"},
     "m3u_proxy_disk_pressure": set(),
     "m3u_proxy_webhook_queue": set(),
     "m3u_proxy_processes": set(),

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from m3u_proxy.errors import UpstreamError
+from m3u_proxy.upstream.outcome import REASONS
 from tests.support.metric_names import LABELS, SAMPLES, TYPES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,3 +105,11 @@ def test_the_paper_explains_every_metric_and_no_other() -> None:
     assert told == TYPES
     labels = {name.removesuffix("_total"): set(re.findall(r"`(\w+)`", column)) for name, _, column, _ in rows}
     assert labels == LABELS
+
+
+def test_every_reason_of_a_source_is_foreseen() -> None:
+    """Metrics count from zero what is listed there."""
+    told = re.search(r"one of: ([^;]*);", UpstreamError.__doc__ or "")
+    assert told
+    assert set(re.split(r",\s+", told[1])) <= set(REASONS)
+    assert len(set(REASONS)) == len(REASONS)

@@ -44,13 +44,16 @@ Sink = Callable[[bytes], None]
 log = logging.getLogger(__name__)
 
 
+Ending = Literal["eof", "error", "signal", "oom", "stopped"]
+
+
 @dataclass(frozen=True, slots=True)
 class Exit:
     """How a child ended: by ``code`` or by ``signal``; neither when nobody could tell."""
 
     code: int | None
     signal: int | None
-    reason: Literal["eof", "error", "signal", "oom", "stopped"]
+    reason: Ending
     """``eof`` is code 0, which says nothing about success. ``stopped``: we ended it."""
 
 

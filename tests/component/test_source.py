@@ -12,7 +12,7 @@ import pytest
 from m3u_proxy.upstream.address import AddressClass
 from m3u_proxy.upstream.source import Limits
 from tests.support.answer import CHUNK
-from tests.support.attempts import CLOSED_WITHIN, at, ending, opened
+from tests.support.attempts import CLOSED_WITHIN, PATIENT, QUICK, at, ending, opened
 from tests.support.origin import Answer, Origin
 
 SECRET = "/live/USER/PASS/1.ts"
@@ -85,7 +85,8 @@ async def test_every_ending_has_its_reason(name: str, origin: Origin) -> None:
     """F4, F5, F6, F11, F12, F17, F18, F19, F20: one attempt each."""
     answer, reason, size = ENDINGS[name]
     origin.on(SECRET, answer)
-    error, data = await ending(at(origin.url(f"{SECRET}?token=SECRET", userinfo="me:PASSWORD@")))
+    limits = QUICK if reason in {"stall", "first_byte_timeout"} else PATIENT
+    error, data = await ending(at(origin.url(f"{SECRET}?token=SECRET", userinfo="me:PASSWORD@"), limits))
     await origin.until(lambda: origin.path(SECRET).live == 0, CLOSED_WITHIN)
     assert error.reason == reason
     assert data == BODY[:size] or (size == 3 and data == b"abc")

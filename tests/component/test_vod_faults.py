@@ -11,6 +11,7 @@ import pytest
 from m3u_proxy.errors import UpstreamError
 from m3u_proxy.pool.vod.vod import Position, VodLimits
 from tests.support.answer import Answer
+from tests.support.attempts import QUICK
 from tests.support.fake_ffmpeg import until
 from tests.support.files import DATE, ETAG, PATH, VALID, Library, a_file, got, library, mp4, rest
 
@@ -45,7 +46,7 @@ async def cut_short(shelf: Library, wanted: str | None = None) -> tuple[bytes, s
 async def test_a_cut_download_goes_on_at_the_next_byte(cut: str, place: int) -> None:
     """F11, F12: of a file."""
     broken = replace(a_file(FILE), **{cut: place})  # type: ignore[arg-type]
-    async with library(broken, a_file(FILE)) as shelf:
+    async with library(broken, a_file(FILE), wire=QUICK) as shelf:
         position, data = await got(shelf.vod)
         assert data == FILE
         assert position.length == SIZE
@@ -179,7 +180,7 @@ async def test_a_provider_that_lies_about_the_length() -> None:
 async def test_a_provider_that_is_busy_for_a_while() -> None:
     busy = Answer(status=503), Answer(status=429), Answer(mute=True), Answer(raw="")
     limits = VodLimits(resume=10.0, pace=0.01)
-    async with library(a_file(FILE, rst=1000), *busy, a_file(FILE), limits=limits) as shelf:
+    async with library(a_file(FILE, rst=1000), *busy, a_file(FILE), limits=limits, wire=QUICK) as shelf:
         _, data = await got(shelf.vod)
         assert data == FILE
         assert shelf.errors == {"reset": 1, "http_5xx": 1, "http_429": 1, "first_byte_timeout": 1, "eof": 1}
@@ -187,10 +188,10 @@ async def test_a_provider_that_is_busy_for_a_while() -> None:
 
 
 async def test_a_provider_that_stays_busy_is_given_up_in_time() -> None:
-    limits = VodLimits(resume=0.3, pace=0.05)
+    limits = VodLimits(resume=3.0, pace=0.5)
     async with library(a_file(FILE, rst=1000), Answer(status=503), limits=limits) as shelf:
         assert await cut_short(shelf) == (FILE[:1000], "reset")
-        assert len(shelf.requests) == 3  # after 0.05 and 0.15 s; 0.35 s would be too late
+        assert len(shelf.requests) == 3  # after 0.5 and 1.5 s; 3.5 s would be too late
 
 
 async def test_a_provider_that_wants_more_patience_than_there_is() -> None:
@@ -226,7 +227,7 @@ async def test_a_viewer_that_leaves_between_two_attempts() -> None:
     ],
 )
 async def test_a_failure_before_the_first_byte_is_one_attempt(answer: Answer, reason: str) -> None:
-    async with library(answer) as shelf:
+    async with library(answer, wire=QUICK) as shelf:
         for attempt in (shelf.vod.open(None), shelf.vod.learn()):
             with pytest.raises(UpstreamError) as failed:
                 await attempt

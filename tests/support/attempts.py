@@ -11,15 +11,18 @@ from m3u_proxy.errors import UpstreamError
 from m3u_proxy.upstream.address import Judge, Origin
 from m3u_proxy.upstream.source import Head, HttpSource, Limits, request_headers
 
-QUICK = Limits(connect=2.0, first_byte=0.6, stall=0.25)
+PATIENT = Limits(connect=8.0, first_byte=8.0, stall=8.0)
+"""Limits that no answer reaches, however busy the machine."""
+QUICK = Limits(connect=8.0, first_byte=1.0, stall=0.5)
+"""Limits for answers that are to reach them."""
 JUDGE = Judge(allow_loopback=True)
-CLOSED_WITHIN = 0.25
+CLOSED_WITHIN = 3.0
 """Seconds in which the other side must see the end of a connection that we closed."""
 
 
 def at(
     url: str,
-    limits: Limits = QUICK,
+    limits: Limits = PATIENT,
     *,
     judge: Judge = JUDGE,
     origin: Origin = "operator",

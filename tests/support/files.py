@@ -10,14 +10,14 @@ from contextlib import asynccontextmanager
 from m3u_proxy.pool.vod.vod import Position, Vod, VodLimits
 from m3u_proxy.upstream.source import HttpSource, Limits
 from tests.support.answer import Answer
-from tests.support.attempts import QUICK, at
+from tests.support.attempts import PATIENT, at
 from tests.support.origin import Origin
 
 ETAG = '"v1"'
 DATE = "Mon, 02 Mar 2026 10:00:00 GMT"
 VALID = {"Content-Type": "video/mp4", "ETag": ETAG, "Last-Modified": DATE}
 PATH = "/movie/1.mp4"
-SOON = VodLimits(resume=1.0, pace=0.01)
+SOON = VodLimits(resume=8.0, pace=0.01)
 
 
 def mp4(size: int) -> bytes:
@@ -34,7 +34,7 @@ class Library:
     """A `Vod` on a path of an origin, and what it reports."""
 
     def __init__(
-        self, origin: Origin, path: str = PATH, *, limits: VodLimits = SOON, wire: Limits = QUICK
+        self, origin: Origin, path: str = PATH, *, limits: VodLimits = SOON, wire: Limits = PATIENT
     ) -> None:
         self.origin = origin
         self.path = path
@@ -71,7 +71,7 @@ class Library:
 
 @asynccontextmanager
 async def library(
-    *answers: Answer, path: str = PATH, limits: VodLimits = SOON, wire: Limits = QUICK
+    *answers: Answer, path: str = PATH, limits: VodLimits = SOON, wire: Limits = PATIENT
 ) -> AsyncIterator[Library]:
     """A file at an origin; at the end nothing of it may be open."""
     async with Origin() as origin:

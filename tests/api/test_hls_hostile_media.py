@@ -220,7 +220,7 @@ async def test_a_reader_that_stops_is_cut_and_slows_nobody(scene: Scene) -> None
         assert (await loop.sock_recv(sock, 12)) == b"HTTP/1.1 200"
         began = time.monotonic()
         assert await fetch(scene.daemon, url) == data
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 10.0
         assert is_served(scene.daemon.port, sock)
 
         async def cut() -> bool:

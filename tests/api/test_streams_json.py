@@ -200,7 +200,7 @@ async def test_a_delete_is_over_when_it_is_answered(daemon: Daemon, origin: Orig
             assert await deleted.json() == {"message": f"Stream {made['stream_id']} deleted"}
         health = await daemon.get("/health")
         assert health["active_clients"] == 0
-    await origin.until(lambda: origin.path("/live.ts").live == 0, within=0.5)
+    await origin.until(lambda: origin.path("/live.ts").live == 0, within=1.0)
     for method in ("GET", "DELETE"):
         async with daemon.http.request(method, f"/streams/{made['stream_id']}") as response:
             assert response.status == 404

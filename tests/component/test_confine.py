@@ -166,7 +166,7 @@ async def test_kill_9_of_the_parent_kills_the_child(
             await fake.run()
             assert alive(pid)
         parent.kill()
-    await until(lambda: not alive(pid), within=3)
+    await until(lambda: not alive(pid))
 
 
 @pytest.mark.usefixtures("any_launcher")

@@ -141,10 +141,10 @@ async def test_only_changes_are_written_and_soon(tmp_path: Path) -> None:
     task = asyncio.create_task(Paces(pacer, tmp_path).run())
     try:
         pacer.failed(URL, time.monotonic())
-        await until(path.exists, within=3)
+        await until(path.exists)
         path.unlink()
         pacer.note(URL, time.monotonic())
-        await until(path.exists, within=3)
+        await until(path.exists)
     finally:
         task.cancel()
         await asyncio.wait([task])

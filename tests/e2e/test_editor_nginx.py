@@ -87,7 +87,7 @@ async def test_live_ts(daemon: Daemon, origin: Origin, base: str, http: aiohttp.
         assert (await daemon.get(query))["total_clients"] == 1
     report = verify(data)
     assert report.clean, report
-    await eventually(lambda: no_viewer(daemon), within=1.0)
+    await eventually(lambda: no_viewer(daemon), within=3.0)
     assert (await daemon.get(query))["matching_streams"] == []
     assert await streams_of(url) == {"video", "audio"}
 
@@ -185,7 +185,7 @@ async def test_a_film_and_its_ranges(
     assert origin.path(path).peak == 1
     async with http.get(url) as response:
         await response.content.readexactly(1000)
-    await eventually(lambda: no_viewer(daemon), within=1.0)
+    await eventually(lambda: no_viewer(daemon), within=3.0)
 
 
 @pytest.mark.needs("ffprobe")

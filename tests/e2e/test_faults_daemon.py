@@ -57,7 +57,7 @@ async def test_it_stops_under_load_and_says_so_meanwhile(tmp_path: Path, origin:
                 assert response.status == 200
         began = asyncio.get_running_loop().time()
         daemon.process.send_signal(signal.SIGTERM)
-        await until(lambda: any("draining" in line for line in daemon.log), 2.0)
+        await until(lambda: any("draining" in line for line in daemon.log))
         async with kept.get("/health") as response:
             assert response.status == 503
         async with kept.get(endpoints[0]) as response:
@@ -103,7 +103,7 @@ async def test_killed_at_any_moment_the_next_start_cleans_up(tmp_path: Path, ori
             (new[0] / "notes.txt").write_text("mine")
             kept.add(new[0])
     async with Daemon(tmp_path) as daemon:
-        await until(lambda: set(daemon.segments.iterdir()) == kept, 3.0)
+        await until(lambda: set(daemon.segments.iterdir()) == kept)
     assert [path.read_text() for one in kept for path in one.iterdir() if path.name == "notes.txt"] == [
         "mine"
     ]
@@ -124,7 +124,7 @@ async def test_as_the_first_process_of_a_container(
         os.kill(first, how)
         code = await asyncio.wait_for(daemon.process.wait(), 9.0)
         assert (code == 0) == (how is signal.SIGTERM)
-        await until(lambda: not any(alive(pid) for pid in [first, *children]), 3.0)
+        await until(lambda: not any(alive(pid) for pid in [first, *children]))
     assert any(daemon.segments.iterdir()) == (how is signal.SIGKILL)
 
 

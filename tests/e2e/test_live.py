@@ -116,7 +116,7 @@ async def test_delete_cuts_viewers_and_closes_the_upstream_before_it_answers(
         await viewer.content.readexactly(188)
         async with daemon.http.delete(f"/streams/{stream}") as answer:
             assert await answer.json() == {"message": f"Stream {stream} deleted"}
-        await origin.until(lambda: origin.path("/live.ts").live == 0, within=0.2)
+        await origin.until(lambda: origin.path("/live.ts").live == 0, within=1.0)
         with pytest.raises((aiohttp.ClientError, asyncio.IncompleteReadError)):
             await viewer.content.readexactly(100 * SECOND)
     async with daemon.http.get(f"/stream/{stream}") as gone:

@@ -85,7 +85,7 @@ async def test_a_stream_is_deleted_while_twenty_join(tmp_path: Path, origin: Ori
             assert made["stream_id"] not in {row["stream_id"] for row in rows}
             assert not list(daemon.segments.iterdir())
             seen = origin.path(path)
-            await origin.until(partial(closed, seen), within=1.0)
+            await origin.until(partial(closed, seen), within=2.0)
             results = await asyncio.wait_for(asyncio.gather(*joins), 5.0)
             assert {status for status, _ in results} <= {200, 404, 410, 503}
             assert time.monotonic() - deleted < 2.0

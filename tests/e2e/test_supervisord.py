@@ -91,7 +91,7 @@ async def test_it_survives_the_death_of_the_daemon(tmp_path: Path, origin: Origi
         ffmpeg, old = await play(supervised, origin), supervised.daemon()
         (left,) = supervised.segments.iterdir()
         os.kill(old, signal.SIGKILL)
-        await until(lambda: not alive(ffmpeg), 2.0)
+        await until(lambda: not alive(ffmpeg))
         await until(lambda: not left.exists(), 10.0)
         await supervised.ready()
         assert supervised.daemon() != old
@@ -146,8 +146,8 @@ async def test_the_death_of_supervisord_ends_the_container(tmp_path: Path, origi
         init, *processes = descendants(supervised.process.pid)
         assert len(processes) == 2
         os.kill(init, signal.SIGKILL)
-        await until(lambda: not any(alive(pid) for pid in processes), 2.0)
-        await asyncio.wait_for(supervised.process.wait(), 2.0)
+        await until(lambda: not any(alive(pid) for pid in processes))
+        await asyncio.wait_for(supervised.process.wait(), 15.0)
 
 
 async def test_a_bad_setting_is_told_and_does_not_spin(tmp_path: Path) -> None:

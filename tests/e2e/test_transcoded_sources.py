@@ -226,7 +226,7 @@ async def test_a_killed_ffmpeg_loses_its_address(tmp_path: Path, provider: HlsOr
             await asyncio.open_connection("127.0.0.2", port)
         os.kill(pid, signal.SIGKILL)
         await until(lambda: not alive(pid), 5.0)
-        await provider.until(lambda: provider.busy("/movie/.*") == 0, 2.0)
+        await provider.until(lambda: provider.busy("/movie/.*") == 0)
 
         async def is_gone() -> bool:
             return (await ask(port, head(f"/{token}/file.mkv"))).status == 404
@@ -252,7 +252,7 @@ async def test_a_transcode_nobody_watches_leaves_nothing(tmp_path: Path, provide
             async with daemon.http.get(endpoint) as response:
                 await response.content.readexactly(188)
             await until(lambda: not ffmpegs(daemon), 5.0)
-            await provider.until(lambda: provider.busy() == 0, 2.0)
+            await provider.until(lambda: provider.busy() == 0)
 
             async def is_empty() -> bool:
                 return not await daemon.metric("upstream_connections")

@@ -87,7 +87,7 @@ async def run(*command: str, cwd: Path | None = None) -> tuple[int, str, str]:
 async def let_go(daemon: Daemon, origin: Origin, name: str, *, least: int = 1) -> None:
     """Nobody was ever refused, and nothing is open any more."""
     log = origin.path(f"/movie/{name}")
-    await origin.until(lambda: log.live == 0, within=1.0)
+    await origin.until(lambda: log.live == 0, within=3.0)
     assert origin.refused == 0, [fields.get("range") for fields in log.requests]
     assert log.peak == 1
     assert len(log.requests) >= least

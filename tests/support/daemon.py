@@ -139,7 +139,7 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def children_of(pid: int) -> list[int]:
+def living_children(pid: int) -> list[int]:
     """Living processes whose parent is ``pid``; zombies do not count."""
     return _children().get(pid, [])
 

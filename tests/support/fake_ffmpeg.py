@@ -14,10 +14,11 @@ import asyncio
 import json
 import re
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
+
+from tests.support.patience import patience
 
 
 class Knobs(TypedDict, total=False):
@@ -122,18 +123,17 @@ class FakeFFmpeg:
             return []
         return [json.loads(line) for line in self._runs.read_text().splitlines()]
 
-    async def run(self, number: int = 1, within: float = 5.0) -> dict[str, Any]:
+    async def run(self, number: int = 1, within: float = 15.0) -> dict[str, Any]:
         """The record of the ``number``-th run, once there is one."""
         await until(lambda: len(self.runs()) >= number, within)
         return self.runs()[number - 1]
 
 
-async def until(condition: Callable[[], bool], within: float = 5.0) -> None:
-    """Look every 5 ms; fails after ``within`` seconds."""
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within} s"
-        await asyncio.sleep(0.005)
+async def until(condition: Callable[[], bool], within: float = 15.0) -> None:
+    """Look every 5 ms; TimeoutError after ``within`` seconds."""
+    async with patience(within):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 def state(pid: int) -> str:

@@ -34,6 +34,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from tests.support.answer import Answer, Connection, LiveEdge, Sender, null_packets
 from tests.support.hls_lists import PLAYLIST_TYPE, HlsStream, Resource
+from tests.support.patience import patience
 
 __all__ = ["Answer", "File", "HlsOrigin", "Hold", "gzip_bomb", "gzipped", "playlist"]
 
@@ -267,9 +268,9 @@ class HlsOrigin:
         """Sockets that are open now, idle ones too."""
         return sum(wire.closed is None for wire in self.wires)
 
-    async def until(self, true: Callable[[], bool], within: float = 5.0) -> None:
+    async def until(self, true: Callable[[], bool], within: float = 15.0) -> None:
         """Wait until ``true``, looked at after each change here; else TimeoutError."""
-        async with asyncio.timeout(within):
+        async with patience(within):
             while not true():
                 await self._news.changed()
 

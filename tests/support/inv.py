@@ -20,6 +20,7 @@ import aiohttp
 from tests.support.daemon import Daemon, descendants
 from tests.support.fake_ffmpeg import children_of, state
 from tests.support.origin import Answer, Origin
+from tests.support.patience import patience
 from tests.support.tsverify import slices_of, verify
 
 PATIENCE = 10.0
@@ -116,13 +117,12 @@ def bad_lines(daemon: Daemon) -> list[str]:
     return [line for line in daemon.log if any(word in line for word in NOT_IN_A_LOG)]
 
 
-async def eventually(true: Callable[[], Awaitable[bool]], within: float = 5.0, every: float = 0.05) -> float:
+async def eventually(true: Callable[[], Awaitable[bool]], within: float = 15.0, every: float = 0.05) -> float:
     """Ask until the answer is yes; the seconds it took, TimeoutError after ``within``."""
     began = time.monotonic()
-    while not await true():
-        if time.monotonic() - began > within:
-            raise TimeoutError(f"not within {within} s")
-        await asyncio.sleep(every)
+    async with patience(within):
+        while not await true():
+            await asyncio.sleep(every)
     return time.monotonic() - began
 
 

@@ -30,6 +30,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.support.answer import CHUNK, Answer, Connection, LiveEdge, Sender, null_packets
+from tests.support.patience import patience
 
 __all__ = ["Answer", "Connection", "Origin", "PathLog", "null_packets"]
 
@@ -146,9 +147,9 @@ class Origin:
             answering.cancel()
         await self.until(lambda: all(one.closed is not None for one in self.connections))
 
-    async def until(self, true: Callable[[], bool], within: float = 5.0) -> None:
+    async def until(self, true: Callable[[], bool], within: float = 15.0) -> None:
         """Wait until ``true``, looked at after each change of the log; else TimeoutError."""
-        async with asyncio.timeout(within):
+        async with patience(within):
             while not true():
                 await self._edge.changed()
 

@@ -39,7 +39,7 @@ def with_body(target: str, body: bytes, *lines: str) -> bytes:
     return head(target, *fields, method="POST") + body
 
 
-async def ask(port: int, data: bytes, within: float = 2.0) -> Reply:
+async def ask(port: int, data: bytes, within: float = 5.0) -> Reply:
     """Send ``data`` and read until the server closes or is silent for a moment after an answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     raw, closed = b"", False

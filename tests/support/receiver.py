@@ -11,6 +11,8 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from tests.support.patience import patience
+
 Script = Callable[[web.Request], Awaitable[web.StreamResponse]]
 TOO_MUCH = 10 * 1024 * 1024
 
@@ -96,14 +98,14 @@ class Receiver:
     def types(self, stream_id: str) -> list[str]:
         return [one.type for one in self.of(stream_id)]
 
-    async def until(self, true: Callable[[], bool], within: float = 5.0) -> None:
+    async def until(self, true: Callable[[], bool], within: float = 15.0) -> None:
         """Wait for events until something holds; TimeoutError after ``within`` seconds."""
-        async with asyncio.timeout(within):
+        async with patience(within):
             while not true():
                 self._news.clear()
                 await self._news.wait()
 
-    async def until_told(self, stream_id: str, *types: str, within: float = 5.0) -> list[Received]:
+    async def until_told(self, stream_id: str, *types: str, within: float = 15.0) -> list[Received]:
         """Wait until this stream has been told of exactly these, in this order; what was told."""
         try:
             await self.until(lambda: self.types(stream_id)[-len(types) :] == list(types), within)

@@ -15,7 +15,7 @@ from typing import Self
 
 import aiohttp
 
-from tests.support.daemon import children_of, descendants
+from tests.support.daemon import descendants, living_children
 from tests.support.nginx import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,7 +119,7 @@ class Supervised:
 
     def daemon(self) -> int:
         """The daemon's process: supervisord's only child."""
-        (pid,) = children_of(self.process.pid)
+        (pid,) = living_children(self.process.pid)
         return pid
 
     async def end(self) -> float:

@@ -81,7 +81,7 @@ async def test_the_environment_reaches_the_daemon(tmp_path: Path) -> None:
         async def running() -> bool:
             return "RUNNING" in await supervised.control("status", "m3u-proxy")
 
-        await eventually(running, within=8.0)
+        await eventually(running, within=20.0)
         assert any("listens on 127.0.0.1" in line for line in supervised.log)
 
 
@@ -99,8 +99,12 @@ async def test_it_survives_the_death_of_the_daemon(tmp_path: Path, origin: Origi
         await until(lambda: descendants(supervised.process.pid) == [supervised.daemon()])
 
 
-async def test_restart_and_stop(tmp_path: Path, origin: Origin) -> None:
-    async with Supervised(tmp_path) as supervised:
+@pytest.mark.parametrize("left_out", ["", "stopasgroup|killasgroup|stopwaitsecs"])
+async def test_restart_and_stop(tmp_path: Path, origin: Origin, left_out: str) -> None:
+    """A118: also as an editor's supervisord does it, which signals the daemon alone."""
+    supervised = Supervised(tmp_path)
+    supervised.left_out = left_out
+    async with supervised:
         ffmpeg, old = await play(supervised, origin), supervised.daemon()
         assert "m3u-proxy: started" in await supervised.control("restart", "m3u-proxy")
         assert not alive(old)
@@ -150,12 +154,26 @@ async def test_the_death_of_supervisord_ends_the_container(tmp_path: Path, origi
         await asyncio.wait_for(supervised.process.wait(), 15.0)
 
 
+async def test_in_a_file_nobody_writes_over_the_lines_of_others(tmp_path: Path) -> None:
+    """F107: the only line of a daemon that cannot start is still there after those of supervisord."""
+    file = tmp_path / "log"
+    supervised = Supervised(tmp_path, HLS_WINDOW="many")
+    supervised.is_doomed = True
+    supervised.wrapper = ("sh", "-c", 'exec "$@" >"$0" 2>&1', str(file))
+    async with supervised:
+        await until(lambda: file.exists() and "exit status 2" in file.read_text(), 20.0)
+    lines = file.read_text().splitlines()
+    assert any(line.startswith("HLS_WINDOW: 'many' is not allowed") for line in lines)
+    assert "supervisord started" in "\n".join(lines[:4])
+    assert supervised.log == []
+
+
 async def test_a_bad_setting_is_told_and_does_not_spin(tmp_path: Path) -> None:
     """F107: the line is the last one before each new try, and tries become rare."""
     supervised = Supervised(tmp_path, HLS_WINDOW="many")
     supervised.is_doomed = True
     async with supervised:
-        await until(lambda: any("exit status 2" in line for line in supervised.log), 5.0)
+        await until(lambda: any("exit status 2" in line for line in supervised.log), 20.0)
         told = [line for line in supervised.log if line.startswith("HLS_WINDOW: 'many' is not allowed")]
         assert len(told) == 1
         assert any("not expected" in line for line in supervised.log)

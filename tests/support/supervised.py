@@ -36,6 +36,8 @@ class Supervised:
         self.log: list[str] = []
         self.wrapper: tuple[str, ...] = ()
         """A command that starts it, and its arguments."""
+        self.left_out = ""
+        """Options of the file, as a regular expression, without which it is started."""
         self.is_doomed = False
         """Whether nobody shall wait for the daemon, which is not going to start."""
         self.environ = {
@@ -64,6 +66,8 @@ class Supervised:
             (self.checkout / name).symlink_to(ROOT / name)
         (self.checkout / ".venv").symlink_to(sys.prefix)
         text = (ROOT / "supervisord.conf").read_text(encoding="utf-8")
+        if self.left_out:
+            text = re.sub(rf"(?m)^(?:{self.left_out})=.*\n", "", text)
         self.config.write_text(text.replace("/tmp/m3u-proxy", f"{self.checkout}/m3u-proxy"), encoding="utf-8")
         base = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         # A pipe, as of a container: supervisord opens /dev/stdout, and uvloop would make it a socket.

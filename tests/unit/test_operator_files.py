@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import re
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from m3u_proxy.errors import UpstreamError
+from m3u_proxy.settings import Settings
 from m3u_proxy.upstream.outcome import REASONS
 from tests.support.metric_names import LABELS, SAMPLES, TYPES
 
@@ -113,3 +115,26 @@ def test_every_reason_of_a_source_is_foreseen() -> None:
     assert told
     assert set(re.split(r",\s+", told[1])) <= set(REASONS)
     assert len(set(REASONS)) == len(REASONS)
+
+
+class Unit(configparser.RawConfigParser):
+    """A unit of systemd, with its options as they are written."""
+
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr
+
+
+def test_the_unit_of_systemd_stops_trying_and_has_time_to_end() -> None:
+    """Ends that come seconds apart never reach systemd's own limit of five within ten seconds."""
+    paper = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```ini\n(\[Unit\].*?)```", paper, re.DOTALL)
+    unit = Unit(strict=False)
+    unit.read_string(text)
+    service, limits = unit["Service"], unit["Unit"]
+    slowest_start = 20
+    seconds = int(limits["StartLimitBurst"]) * (int(service["RestartSec"]) + slowest_start)
+    assert seconds < int(limits["StartLimitIntervalSec"])
+    assert service["RestartPreventExitStatus"] == "2"
+    assert int(service["TimeoutStopSec"]) > 9
+    (name, _, _) = service["Environment"].partition("=")
+    assert name.lower() in Settings.model_fields

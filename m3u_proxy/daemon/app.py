@@ -170,7 +170,7 @@ class Daemon:
         """Channels, and what is done with them."""
         settings = self._settings
         self.channels = Channels()
-        streams = wiring.channel_streams(settings, self.channels, self.audience)
+        self.channel_streams = streams = wiring.channel_streams(settings, self.channels, self.audience)
         self.windows = wiring_channels.windows(settings, self.channels, self.audience, streams)
         self.checkup = wiring.checkup(self.audience.pool, self.binaries, self.kit)
         accounts = self.audience.pool.parts.accounts
@@ -289,6 +289,7 @@ class Daemon:
         keep = self.background.keep
         keep("sweeper", self.audience.run)
         keep("windows", self.windows.run)
+        keep("channel-streams", self.channel_streams.run)
         keep("loop-lag", self.lag.run)
         keep("census", self.census.run)
         keep("pacing", self.paces.run)

@@ -25,14 +25,17 @@ class Lineup:
 
     channels: dict[str, Channel] = field(default_factory=dict)
     by_stream: dict[bytes, str] = field(default_factory=dict)
-    """Key of the first channel with a stream id."""
+    """Key of the first channel with a stream id, of the enabled ones where there is one."""
     attributes: Mapping[str, str] = field(default_factory=dict)
     """Of the lineup as a whole: ``url-tvg`` and the like."""
 
     def add(self, channel: Channel) -> None:
         """At the end, or in the place of the one with its key."""
         self.channels[channel.key] = channel
-        self.by_stream.setdefault(bytes.fromhex(channel.stream_id), channel.key)
+        at = bytes.fromhex(channel.stream_id)
+        first = self.by_stream.setdefault(at, channel.key)
+        if channel.enabled and not self.channels[first].enabled:
+            self.by_stream[at] = channel.key
 
 
 class Channels:
@@ -77,7 +80,7 @@ class Channels:
         return channel
 
     def of_stream(self, stream_id: str) -> Channel | None:
-        """The first channel whose stream has this id."""
+        """The first channel whose stream has this id; one that is enabled before all others."""
         try:
             key = self._lineup.by_stream.get(bytes.fromhex(stream_id))
         except ValueError:
@@ -99,7 +102,7 @@ class Channels:
     def put(self, channel: Channel) -> None:
         """In the place of the one with its key, or at the end."""
         old = self._lineup.channels.get(channel.key)
-        if old is not None and old.url != channel.url:
+        if old is not None and (old.url, old.enabled) != (channel.url, channel.enabled):
             self._forget_stream(old)
         self._lineup.add(channel)
         self._changed({channel.key: channel})
@@ -125,10 +128,9 @@ class Channels:
         if self._lineup.by_stream.get(at) != channel.key:
             return
         del self._lineup.by_stream[at]
-        for other in self:
-            if other.url == channel.url and other.key != channel.key:
-                self._lineup.by_stream[at] = other.key
-                return
+        others = [one for one in self if one.url == channel.url and one.key != channel.key]
+        if others:
+            self._lineup.by_stream[at] = next((one for one in others if one.enabled), others[0]).key
 
     def _changed(self, changes: Changes) -> None:
         self.version += 1

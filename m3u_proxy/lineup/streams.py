@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ class ChannelStreams:
     """Puts definitions into the catalog: one that is asked for by its id, and new ones of changed channels.
 
     What was opened stays listed as long as any other stream; its id can be opened for as long as the channel
-    is in the lineup.
+    is in the lineup and enabled. ``run()`` ends what is left of others. Definitions that an editor has made
+    of the same URL are the editor's.
     """
 
     def __init__(self, channels: Channels, audience: Audience, defaults: StreamDefaults) -> None:
@@ -41,6 +43,9 @@ class ChannelStreams:
         self._defaults = defaults
         self._lent: set[str] = set()
         """Ids of definitions that are in the catalog because of us."""
+        self._gone: set[str] = set()
+        """Ids of those whose channel cannot be opened any more."""
+        self._is_due = asyncio.Event()
         audience.catalog.on_missing = self._lend
         channels.subscribe(self._on_change)
 
@@ -71,18 +76,37 @@ class ChannelStreams:
 
     def _on_change(self, changes: Changes) -> None:
         """Definitions of channels that are other ones now; what is watched goes on until nobody watches."""
-        catalog = self._audience.catalog
-        self._lent = {stream_id for stream_id in self._lent if catalog.get(stream_id) is not None}
+        self._lent = {stream_id for stream_id in self._lent if self._record(stream_id) is not None}
         for stream_id in self._lent:
-            record = catalog.get(stream_id)
-            if record is not None and record.stream.metadata.get("channel_key") in changes:
-                self._renew(record)
+            record = self._record(stream_id)
+            key = record.stream.metadata.get("channel_key", "") if record is not None else ""
+            if record is not None and key in changes:
+                self._renew(record, changes[key])
 
-    def _renew(self, record: Record) -> None:
+    def _record(self, stream_id: str) -> Record | None:
+        """A definition that is ours."""
+        record = self._audience.catalog.get(stream_id)
+        return None if record is None or record.lasting else record
+
+    def _renew(self, record: Record, change: Channel | None) -> None:
         stream_id = record.stream.id
         channel = self._channels.of_stream(stream_id)
         if not record.listed:
             self._audience.catalog.remove(stream_id)  # and lent again to whoever asks
-        elif channel is not None:
+        elif channel is not None and channel.enabled:
             with suppress(InvalidField):  # then the old one is better than none
                 self._audience.define(self.define(channel), lasting=False)
+        elif change is None or not change.enabled:  # one that only got another URL is watched to its end
+            self._gone.add(stream_id)
+            self._is_due.set()
+
+    async def run(self) -> None:
+        """End what cannot be opened any more, until cancelled."""
+        while True:
+            await self._is_due.wait()
+            self._is_due.clear()
+            while self._gone:
+                stream_id = self._gone.pop()
+                channel = self._channels.of_stream(stream_id)
+                if self._record(stream_id) is not None and (channel is None or not channel.enabled):
+                    await self._audience.delete(stream_id, "manual_deletion")

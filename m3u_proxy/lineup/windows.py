@@ -98,7 +98,7 @@ class Windows:
         self._holds: dict[str, _Hold] = {}
         """By the same id."""
         self._gone: set[str] = set()
-        """Ids whose channel is no longer in the lineup."""
+        """Ids whose channel cannot be opened any more."""
         channels.subscribe(self._on_change)
 
     # -- definitions ------------------------------------------------------------------------------------
@@ -136,12 +136,15 @@ class Windows:
         return replace(plain, id=window_id(channel.key), transcode=transcode)
 
     def _on_change(self, changes: Changes) -> None:
-        """Windows of channels that are others now begin anew when nobody watches; of those gone, they end."""
+        """Windows of channels that are others now begin anew when nobody watches.
+
+        They end of those that are gone or disabled.
+        """
         for stream_id, key in self._keys.items():
             if key not in changes:
                 continue
             channel = changes[key]
-            if channel is None:
+            if channel is None or not channel.enabled:
                 self._gone.add(stream_id)
                 continue
             self._gone.discard(stream_id)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import ClientError
 
 from m3u_proxy.model import plain_id
 from tests.support.daemon import Daemon
@@ -287,6 +288,39 @@ async def test_a_disabled_channel_cannot_be_opened(daemon: Daemon, origin: Origi
     _, shown = await send(daemon, "POST", "/api/v1/channels", json=body)
     async with daemon.http.get(f"/stream/{shown['stream_id']}") as response:
         assert response.status == 404
+
+
+async def test_disabled_or_taken_from_the_lineup_its_viewers_are_cut(daemon: Daemon, origin: Origin) -> None:
+    for end in ("disabled", "removed"):
+        url = origin.url(f"/live.ts?{end}")
+        await take(daemon, f"#EXTM3U\n#EXTINF:-1,{end}\n{url}\n")
+        path = f"/stream/{plain_id(url)}"
+        async with daemon.http.get(path) as response:
+            await response.content.readexactly(188)
+            if end == "disabled":
+                body = {"name": end, "url": url, "enabled": False}
+                await send(daemon, "PUT", "/api/v1/channels/disabled", json=body)
+            else:
+                await take(daemon, f"#EXTM3U\n#EXTINF:-1,Other\n{A}\n")
+            with suppress(ClientError):  # cut in the middle of a chunk
+                await asyncio.wait_for(response.content.read(), 20)
+        async with daemon.http.get(path) as response:
+            assert response.status == 404
+        assert plain_id(url) not in [row["stream_id"] for row in (await daemon.get("/streams"))["streams"]]
+
+
+async def test_what_an_editor_has_made_of_the_same_url_stays(daemon: Daemon, origin: Origin) -> None:
+    url = origin.url("/live.ts?editor")
+    _, made = await send(daemon, "POST", "/streams", json={"url": url, "metadata": {"who": "editor"}})
+    _, shown = await send(daemon, "POST", "/api/v1/channels", json={"name": "Same", "url": url})
+    assert shown["stream_id"] == made["stream_id"]
+    body = {"name": "Same", "url": url, "enabled": False}
+    for method, sent in (("PUT", body), ("DELETE", None)):
+        await send(daemon, method, "/api/v1/channels/same", json=sent)
+        rows = (await daemon.get("/streams"))["streams"]
+        assert [row["metadata"] for row in rows if row["stream_id"] == made["stream_id"]] == [
+            {"who": "editor"}
+        ]
 
 
 @pytest.mark.parametrize(

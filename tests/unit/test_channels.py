@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from m3u_proxy.errors import NoSuchChannel, Taken
@@ -59,6 +61,24 @@ def test_two_channels_with_one_url_share_a_stream_and_the_first_one_defines_it()
     assert channels.of_stream(plain_id(url)) is channels.get("second")
     channels.delete("second")
     assert channels.of_stream(plain_id(url)) is None
+
+
+def test_of_channels_with_one_url_one_that_is_disabled_does_not_hide_another() -> None:
+    url = "http://provider.example/both.ts"
+    first, second = channel("first", url), channel("second", url)
+    off = replace(first, enabled=False)
+    channels = Channels()
+    for one in (off, second):
+        channels.add(one)
+    assert channels.of_stream(plain_id(url)) is second
+    channels.put(replace(second, enabled=False))
+    channels.put(first)
+    assert channels.of_stream(plain_id(url)) is first
+    channels.put(second)
+    channels.put(off)
+    assert channels.of_stream(plain_id(url)) is second
+    channels.delete("second")
+    assert channels.of_stream(plain_id(url)) is off
 
 
 def test_a_new_url_is_a_new_stream() -> None:

@@ -103,7 +103,8 @@ async def delete_channel(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     channel = context.channels.delete(request.match_info["key"])
     is_alone = context.channels.of_stream(channel.stream_id) is None
-    if is_alone and context.audience.catalog.get(channel.stream_id) is not None:
+    record = context.audience.catalog.get(channel.stream_id)
+    if is_alone and record is not None and not record.lasting:  # those that last were made by an editor
         await context.audience.delete(channel.stream_id, "manual_deletion")
     return web.json_response({"message": f"Channel {channel.key} deleted"})
 

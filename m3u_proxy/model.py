@@ -157,6 +157,11 @@ def endpoint_of(stream_id: str, kind: Kind) -> str:
     return f"/hls/{stream_id}/playlist.m3u8" if kind.is_hls else f"/stream/{stream_id}"
 
 
+def window_endpoint(key: str) -> str:
+    """Path of the HLS of a channel, without the root path."""
+    return f"/hls_streams/{key}/master.m3u8"
+
+
 _FILES = (".mp4", ".mkv", ".webm", ".avi")
 _SHELVES = ("/movie/", "/series/", "/timeshift/")
 

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import os
-import resource
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -17,19 +16,18 @@ from time import monotonic, time
 from typing import Self
 
 from m3u_proxy import __version__
-from m3u_proxy.daemon import wiring, wiring_channels
+from m3u_proxy.daemon import limits, wiring, wiring_channels
 from m3u_proxy.daemon.background import Background
 from m3u_proxy.daemon.upkeep import Upkeep
 from m3u_proxy.events import Bus
 from m3u_proxy.ffmpeg.binary import Binaries, locate
 from m3u_proxy.ffmpeg.command.profiles import profiles
-from m3u_proxy.ffmpeg.process.confine import Confinement
 from m3u_proxy.ffmpeg.process.run import Kit, Ledger
 from m3u_proxy.ffmpeg.tools import Tools, look_up
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.lineup.channels import Channels
 from m3u_proxy.observe.census import CensusTaker
-from m3u_proxy.observe.figures import Sources
+from m3u_proxy.observe.figures import Figures
 from m3u_proxy.observe.lag import LoopLag
 from m3u_proxy.observe.metrics import Metrics
 from m3u_proxy.pool.budget import Budget
@@ -43,7 +41,7 @@ from m3u_proxy.upstream.address import Judge
 from m3u_proxy.upstream.headers import request_headers
 from m3u_proxy.upstream.reach import Reach
 from m3u_proxy.web.context import Context, Health
-from m3u_proxy.web.door import Gate, descriptors_for_clients
+from m3u_proxy.web.door import Arrivals
 from m3u_proxy.web.links import Links
 from m3u_proxy.web.listener import Deadlines, Listener, bind
 from m3u_proxy.web.players.loopback import loopback_application
@@ -54,10 +52,6 @@ log = logging.getLogger(__name__)
 
 GC_THRESHOLD = 20_000
 """Objects between two collections: requests leave few cycles, and a look at 700 finds none."""
-LARGEST_FILE = 2**30
-ADDRESS_SPACE = 8 * 2**30
-ADDRESS_SPACE_PER_CPU = 2**29
-"""Bytes; a runaway FFmpeg ends itself instead of the machine."""
 
 
 class Daemon:
@@ -77,7 +71,7 @@ class Daemon:
         self.health = Health()
         self.tools = Tools()
         self.census = CensusTaker(self.instance)
-        self.gate = Gate()
+        self.arrivals = Arrivals()
         self._inside: list[tuple[str, int]] = []
         """Where FFmpeg reads: nobody else's business, and no target."""
         self.addresses: list[tuple[str, int]] = []
@@ -112,7 +106,7 @@ class Daemon:
     async def _build(self) -> None:
         settings = self._settings
         _tell_idle(settings)
-        _raise_descriptor_limit()
+        limits.raise_descriptor_limit()
         await asyncio.to_thread(directories.prepare, settings.hls_temp_dir)
         sockets = bind(settings.host, settings.port)
         for sock in sockets:
@@ -128,10 +122,7 @@ class Daemon:
         self.background = await self._stack.enter_async_context(Background())
         self._deadlines = Deadlines(settings.header_timeout, settings.idle_timeout)
         self.ledger = Ledger()
-        fence = Confinement(
-            marker=self.instance, umask=0o022, address_space=_address_space(), file_size=LARGEST_FILE
-        )
-        self.kit = Kit(fence, self.ledger, settings.term_kill)
+        self.kit = Kit(limits.confinement(self.instance), self.ledger, settings.term_kill)
         self.judge = Judge(
             allow_loopback=self._loopback_allowed(),
             allow_private=settings.allow_private_targets,
@@ -140,8 +131,14 @@ class Daemon:
         bus, budget = Bus(), Budget(settings.segment_cache_size)
         grants = await self._serve_loopback()
         self.audience = wiring.audience(
-            *(settings, self.judge, budget, grants, self._transcoder()),
-            *(_viewer_limit(settings.max_viewers), bus, self.pseudonym),
+            settings,
+            judge=self.judge,
+            budget=budget,
+            grants=grants,
+            transcoder=self._transcoder(),
+            max_viewers=limits.viewer_limit(settings.max_viewers),
+            bus=bus,
+            pseudonym=self.pseudonym,
         )
         self._build_lineup()
         self.paces = Paces(self.audience.pool.parts.pacer, settings.state_dir)
@@ -154,7 +151,7 @@ class Daemon:
         segments = SegmentCache(budget)
         self._stack.push_async_callback(segments.aclose)
         self.context = self._context(segments)
-        self._listener = Listener(application(self.context), sockets, self._deadlines, self.gate)
+        self._listener = Listener(application(self.context), sockets, self._deadlines, self.arrivals)
         self._stack.push_async_callback(self._listener.aclose)
         await self._listener.start()
         if settings.metrics_port is not None:
@@ -183,10 +180,7 @@ class Daemon:
         responses: Counter[str] = Counter()
         metrics = Metrics(self._figures(segments, auth_failures, responses))
         self.lag = LoopLag(metrics.loop_lag.observe)
-        self.health.disk_pressure = lambda: self.upkeep.guard.pressure
-        self.health.disk_state = self.upkeep.space
-        self.health.loop_lag = lambda: self.lag.seconds
-        self.health.crashing = lambda: self.background.degraded
+        self._watch_health()
         return Context(
             config=wiring.web_config(settings, self.pseudonym),
             audience=self.audience,
@@ -217,11 +211,18 @@ class Daemon:
             started_at=monotonic(),
         )
 
+    def _watch_health(self) -> None:
+        """Who is asked how things are."""
+        self.health.disk_pressure = lambda: self.upkeep.guard.pressure
+        self.health.disk_state = self.upkeep.space
+        self.health.loop_lag = lambda: self.lag.seconds
+        self.health.crashing = lambda: self.background.degraded
+
     def _figures(
         self, segments: SegmentCache, auth_failures: Counter[str], responses: Counter[str]
-    ) -> Sources:
+    ) -> Figures:
         """Where metrics find their numbers."""
-        return Sources(
+        return Figures(
             audience=self.audience,
             ledger=self.ledger,
             segments=segments,
@@ -232,8 +233,8 @@ class Daemon:
             crashes=self.background.crashes,
             auth_failures=auth_failures,
             responses=responses,
-            refused=self.gate.refused,
-            accept_errors=lambda: self.gate.accept_errors,
+            refused=self.arrivals.refused,
+            accept_errors=lambda: self.arrivals.accept_errors,
             blocked=self.judge.blocked,
             census=lambda: self.census.last,
             log_dropped=self._log_dropped,
@@ -273,7 +274,9 @@ class Daemon:
         host, port = sockets[0].getsockname()
         self._inside.append((host, port))
         grants = Grants(lambda: f"http://{host}:{port}")
-        listener = Listener(loopback_application(grants), sockets, self._deadlines, self.gate, inside=True)
+        listener = Listener(
+            loopback_application(grants), sockets, self._deadlines, self.arrivals, inside=True
+        )
         self._stack.push_async_callback(listener.aclose)
         await listener.start()
         return grants
@@ -281,7 +284,7 @@ class Daemon:
     async def _serve_metrics(self, context: Context, port: int) -> None:
         sockets = bind(self._settings.host, port)
         self.addresses += [sock.getsockname()[:2] for sock in sockets]
-        listener = Listener(metrics_application(context), sockets, self._deadlines, self.gate)
+        listener = Listener(metrics_application(context), sockets, self._deadlines, self.arrivals)
         self._stack.push_async_callback(listener.aclose)
         await listener.start()
 
@@ -321,27 +324,9 @@ def _tell_idle(settings: Settings) -> None:
         log.warning("set, but without effect in this version: %s", ", ".join(names))
 
 
-def _raise_descriptor_limit() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    log.info("file descriptors: %d", hard)
-
-
-def _viewer_limit(setting: int) -> int:
-    """MAX_VIEWERS, or fewer: some of the descriptors are kept for sources, pipes and files."""
-    room = descriptors_for_clients()
-    return min(setting or room, room)
-
-
-def _address_space() -> int:
-    """Bytes an FFmpeg may map: far above what it needs, which grows with its threads."""
-    return ADDRESS_SPACE + (os.cpu_count() or 1) * ADDRESS_SPACE_PER_CPU
-
-
 def _tell_ffmpeg(binaries: Binaries) -> None:
     ffmpeg = binaries.ffmpeg
     if ffmpeg is None:
         log.warning("no FFmpeg, transcoding is off: %s", binaries.reason)
     else:
-        log.info("ffmpeg %s from %s (%s)", ffmpeg.version, ffmpeg.path, ffmpeg.origin)
+        log.info("ffmpeg %s from %s (%s)", ffmpeg.version, ffmpeg.path, ffmpeg.found_in)

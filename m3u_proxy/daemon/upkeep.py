@@ -22,7 +22,7 @@ class Upkeep:
     """
 
     def __init__(self, settings: Settings, instance: str) -> None:
-        self.guard = disk.Guard(settings.hls_temp_dir, on_change=_on_pressure)
+        self.guard = disk.DiskGuard(settings.hls_temp_dir, on_change=_on_pressure)
         self.counts = Housekeeping(Counter())
         self._settings = settings
         self._instance = instance

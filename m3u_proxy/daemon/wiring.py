@@ -42,7 +42,7 @@ from m3u_proxy.pool.pool import Pool
 from m3u_proxy.pool.quality.checks import BitrateCheck
 from m3u_proxy.pool.quality.inspection import Inspections
 from m3u_proxy.pool.tally import Tally
-from m3u_proxy.pool.vod.vod import VodLimits
+from m3u_proxy.pool.vod.position import VodLimits
 from m3u_proxy.pool.workshop import Parts
 from m3u_proxy.settings import Settings
 from m3u_proxy.storage.registry import Registry
@@ -55,6 +55,7 @@ from m3u_proxy.upstream.post import Poster
 from m3u_proxy.upstream.resolver import FailoverResolver
 from m3u_proxy.upstream.source import HttpSource, Limits, Source
 from m3u_proxy.web.context import Facts, WebConfig
+from m3u_proxy.web.encode import whole
 
 HEAD_START = 0.6
 """Share of a joiner's patience in which a source is to begin, if another one is there for the rest."""
@@ -66,6 +67,7 @@ QUEUE = 1024 * 1024
 
 def audience(
     settings: Settings,
+    *,
     judge: Judge,
     budget: Budget,
     grants: Grants,
@@ -225,27 +227,22 @@ def facts(settings: Settings, binaries: Binaries) -> Facts:
             "port": settings.redis_port,
             "db": settings.redis_db,
             "max_clients_per_stream": settings.max_clients_per_shared_stream,
-            "stream_timeout": _whole(settings.stream_timeout),
+            "stream_timeout": whole(settings.stream_timeout),
             "sharing_strategy": settings.stream_sharing_strategy,
         },
         configuration={
             "default_user_agent": settings.default_user_agent,
-            "client_timeout": _whole(settings.client_timeout),
-            "stream_timeout": _whole(settings.stream_timeout),
-            "cleanup_interval": _whole(settings.cleanup_interval),
+            "client_timeout": whole(settings.client_timeout),
+            "stream_timeout": whole(settings.stream_timeout),
+            "cleanup_interval": whole(settings.cleanup_interval),
             "max_retries": settings.default_max_retries,
         },
         worker={
             "worker_id": settings.worker_id or "single",
-            "heartbeat_interval": _whole(settings.heartbeat_interval),
+            "heartbeat_interval": whole(settings.heartbeat_interval),
             "multi_worker_mode": settings.workers > 1,
         },
     )
-
-
-def _whole(seconds: float) -> float:
-    """Without a fraction where there is none, as editors know these numbers."""
-    return int(seconds) if seconds.is_integer() else seconds
 
 
 def web_config(settings: Settings, pseudonym: str) -> WebConfig:

@@ -15,7 +15,7 @@ from typing import Literal
 
 from m3u_proxy.ffmpeg.process import confine
 
-Origin = Literal["setting", "PATH", "wheel"]
+FoundIn = Literal["setting", "PATH", "wheel"]
 
 QUERY_TIMEOUT = 10.0
 """Seconds for one answer; the slowest known binary needs 0.1 s from a warm disk."""
@@ -36,7 +36,7 @@ class FFmpeg:
     version: str
     version_info: tuple[int, int]
     banner: str
-    origin: Origin
+    found_in: FoundIn
     encoders: frozenset[str]
     hwaccels: frozenset[str]
 
@@ -80,7 +80,7 @@ def parse_version(banner: str) -> tuple[str, tuple[int, int]] | None:
     return named[1], (int(number[1]), int(number[2])) if number else GIT_VERSION
 
 
-def _find_ffmpeg(setting: str | None) -> tuple[str, Origin]:
+def _find_ffmpeg(setting: str | None) -> tuple[str, FoundIn]:
     if setting:
         if path := shutil.which(setting):
             return os.path.abspath(path), "setting"
@@ -100,7 +100,7 @@ def _find_ffprobe(setting: str | None, ffmpeg: FFmpeg | None) -> str | None:
     return os.path.abspath(path) if path else None
 
 
-async def _ask(path: str, origin: Origin) -> FFmpeg:
+async def _ask(path: str, found_in: FoundIn) -> FFmpeg:
     version, encoders, hwaccels = await asyncio.gather(
         *(asyncio.to_thread(_query, path, option) for option in ("-version", "-encoders", "-hwaccels"))
     )
@@ -114,7 +114,7 @@ async def _ask(path: str, origin: Origin) -> FFmpeg:
         version=parsed[0],
         version_info=parsed[1],
         banner=banner,
-        origin=origin,
+        found_in=found_in,
         encoders=frozenset(row[1] for row in rows if len(row) > 1),
         hwaccels=frozenset(hwaccels.partition(":\n")[2].split()),
     )

@@ -40,11 +40,6 @@ class PipeSource:
         self._has_output = False
 
     @property
-    def pid(self) -> int | None:
-        """Process id while FFmpeg lives."""
-        return self._run.pid
-
-    @property
     def media_info(self) -> dict[str, object]:
         """FFmpeg's own figures."""
         return self._run.media_info

@@ -17,7 +17,7 @@ from m3u_proxy.errors import UpstreamError
 from m3u_proxy.ffmpeg.command.input import Input
 from m3u_proxy.ffmpeg.process.child import Child
 from m3u_proxy.ffmpeg.process.run import Feed, Kit
-from m3u_proxy.ffmpeg.process.stderr import Tail
+from m3u_proxy.ffmpeg.process.stderr import StderrLines
 from m3u_proxy.redact import redact
 
 REPLY = 256 * 1024
@@ -62,7 +62,7 @@ async def probe(ffprobe: str, kit: Kit, feed: Feed, *, patience: float) -> Conte
     ``not_media`` when nothing can be decoded, ``stall`` when that took too long.
     """
     tap = feed.tap()
-    said = Tail(redact)
+    said = StderrLines(redact)
     started = False
     child = Child(
         [ffprobe, "-hide_banner", "-loglevel", "error", *_arguments(tap.input)],

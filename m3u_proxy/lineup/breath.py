@@ -10,8 +10,6 @@ PIECE = 0.005
 """Seconds of work after which others have their turn."""
 LOOK = 32
 """Steps between two looks at the clock."""
-
-
 SETTLE = 20
 """Pieces after which what was made is taken to last."""
 

@@ -20,7 +20,7 @@ TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ImportReport:
     """What an import has done."""
 
     imported: int
@@ -47,7 +47,7 @@ class Importer:
         """Whether an import is at work."""
         return self._busy.locked()
 
-    async def take(self, pieces: AsyncGenerator[bytes], mode: Mode) -> Report:
+    async def take(self, pieces: AsyncGenerator[bytes], mode: Mode) -> ImportReport:
         """Read a lineup and put it in force.
 
         Raises ``BadLineup`` where it is none, with the line that shows it, and whatever ``pieces`` raises;
@@ -74,7 +74,7 @@ class Importer:
         gathered.attributes = reader.attributes
         return reader, gathered
 
-    async def _install(self, reader: Reader, gathered: Gathered, mode: Mode) -> Report:
+    async def _install(self, reader: Reader, gathered: Gathered, mode: Mode) -> ImportReport:
         for _ in range(TRIES):
             version = self._channels.version
             plan = await make_plan(self._channels.lineup, gathered, mode)
@@ -83,7 +83,7 @@ class Importer:
         else:
             raise Unavailable("Channels are edited all the time", reason="lineup_busy")
         old = self._channels.install(plan.lineup, plan.changes)
-        report = Report(
+        report = ImportReport(
             imported=len(gathered.entries),
             updated=plan.updated,
             removed=plan.removed,

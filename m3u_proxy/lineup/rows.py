@@ -11,9 +11,8 @@ WHOLE = ""
 """Key of the row about the lineup as a whole; no channel has it."""
 
 Row = Mapping[str, object]
-
-
 Noted = channel.Channel | Row | None
+"""What a row is made of; ``None`` for one that is to go."""
 
 
 class Rows:

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 from m3u_proxy.errors import ProxyError
-from m3u_proxy.lineup.importer import LINEUP_BYTES, Importer, Report
+from m3u_proxy.lineup.importer import LINEUP_BYTES, Importer, ImportReport
 from m3u_proxy.lineup.place import OpenSource, Validators, opened, read_file, stamp_of
 from m3u_proxy.lineup.plan import Mode
 from m3u_proxy.redact import redact
@@ -66,7 +66,7 @@ class Watch:
             self._tell(report, monotonic() - began)
         return True
 
-    async def _ask(self) -> Report | None:
+    async def _ask(self) -> ImportReport | None:
         source = self._open_source(self._place, self._validators.fields)
         async with opened(source, limit=LINEUP_BYTES) as document:
             if document is None:
@@ -76,7 +76,7 @@ class Watch:
             self._validators = Validators.of(head)
             return report
 
-    async def _look_at_file(self) -> Report | None:
+    async def _look_at_file(self) -> ImportReport | None:
         """Read it, unless somebody is still writing: at the start at once, later after a look at rest."""
         path = Path(self._place)
         seen, self._seen = self._seen, None
@@ -91,7 +91,7 @@ class Watch:
             self._failure = why
             log.warning("lineup %s is not taken, the old one stays: %s", self._shown, why)
 
-    def _tell(self, report: Report, seconds: float) -> None:
+    def _tell(self, report: ImportReport, seconds: float) -> None:
         log.info(
             "lineup %s: %d channels, %d of them changed, %d removed, %d lines skipped, in %.1f s",
             *(self._shown, report.imported, report.updated, report.removed, report.skips, seconds),

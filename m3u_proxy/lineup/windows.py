@@ -29,7 +29,6 @@ HOLDER = "channel_start"
 """Id of the client that stands for whoever has started a channel."""
 _TEMPLATE = "-i {input_url} -map 0:v:0? -map 0:a:0? -c copy -f hls"
 
-
 Process = Literal["running", "starting", "stopped", "failed"]
 """What a channel's FFmpeg does."""
 

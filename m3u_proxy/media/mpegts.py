@@ -90,11 +90,6 @@ class Scanner:
         return self._psi.programme
 
     @property
-    def has_video(self) -> bool | None:
-        """``None`` until a PMT was seen."""
-        return None if self.programme is None else self.programme.first("video") is not None
-
-    @property
     def leading_pid(self) -> int:
         """PID of the programme's first video, or else its first audio; -1 until a PMT was seen."""
         return self._points.pid

@@ -16,12 +16,12 @@ from m3u_proxy.media.hls.draft import ENTRIES, LINE, Draft
 from m3u_proxy.media.hls.guard import Guard
 from m3u_proxy.media.hls.model import (
     GAP_URL,
-    Kind,
     NotAPlaylist,
     Playlist,
     Reference,
     Role,
     Slot,
+    SlotKind,
     references_of,
     without,
 )
@@ -87,7 +87,7 @@ def _header_line(line: str, guard: Guard) -> str:
 def _multivariant(reader: Reader) -> Playlist:
     if reader.has_durations or reader.target_duration is not None:
         raise NotAPlaylist("the playlist mixes variants with segments", reason="protocol")
-    stray = {id(slot) for slot in reader.draft.slots if slot.kind is Kind.SEGMENT}
+    stray = {id(slot) for slot in reader.draft.slots if slot.kind is SlotKind.SEGMENT}
     slots, trailer = without(reader.draft.slots, "".join(reader.draft.text), stray)
     return _playlist(reader, list(slots), trailer, media_sequence=0, dropped=len(stray))
 

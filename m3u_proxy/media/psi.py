@@ -21,9 +21,9 @@ _MIN_SECTION: Final = 12  # bytes: header, version, numbers and CRC_32
 _MAX_SECTION: Final = 1024  # bytes, header included, for PAT and PMT (§2.4.4.1)
 _STUFFING: Final = 0xFF  # a table_id of 0xFF: no more sections in this packet
 
-Kind = Literal["video", "audio", "other"]
+MediaKind = Literal["video", "audio", "other"]
 
-_STREAM_TYPES: Final[dict[int, tuple[Kind, str]]] = {
+_STREAM_TYPES: Final[dict[int, tuple[MediaKind, str]]] = {
     0x01: ("video", "mpeg1video"),
     0x02: ("video", "mpeg2video"),
     0x03: ("audio", "mp2"),
@@ -58,7 +58,7 @@ _STREAM_TYPES: Final[dict[int, tuple[Kind, str]]] = {
 }
 """stream_type (table 2-34, ATSC A/53, HLS) -> kind and codec, named as FFmpeg does."""
 
-_DESCRIPTORS: Final[dict[int, tuple[Kind, str]]] = {
+_DESCRIPTORS: Final[dict[int, tuple[MediaKind, str]]] = {
     0x56: ("other", "dvb_teletext"),
     0x59: ("other", "dvb_subtitle"),
     0x6A: ("audio", "ac3"),
@@ -68,7 +68,7 @@ _DESCRIPTORS: Final[dict[int, tuple[Kind, str]]] = {
 }
 """What a descriptor_tag says about private data, stream_type 0x06 (ETSI EN 300 468 table 12)."""
 
-_REGISTRATIONS: Final[dict[bytes, tuple[Kind, str]]] = {
+_REGISTRATIONS: Final[dict[bytes, tuple[MediaKind, str]]] = {
     b"AC-3": ("audio", "ac3"),
     b"AC-4": ("audio", "ac4"),
     b"AV01": ("video", "av1"),
@@ -91,7 +91,7 @@ class ElementaryStream(NamedTuple):
 
     pid: int
     stream_type: int
-    kind: Kind
+    kind: MediaKind
     codec: str
     """FFmpeg's name for the codec, ``"unknown"`` when the PMT does not tell."""
 
@@ -104,7 +104,7 @@ class Programme(NamedTuple):
     """0x1FFF when the programme has no clock of its own."""
     streams: tuple[ElementaryStream, ...]
 
-    def first(self, kind: Kind) -> ElementaryStream | None:
+    def first(self, kind: MediaKind) -> ElementaryStream | None:
         """The first stream of this kind in the order of the PMT."""
         return next((stream for stream in self.streams if stream.kind == kind), None)
 
@@ -309,7 +309,7 @@ def _parse_pmt(pid: int, section: bytes) -> Programme:
     return Programme(pid, (section[8] & 0x1F) << 8 | section[9], tuple(streams))
 
 
-def _codec(stream_type: int, descriptors: bytes) -> tuple[Kind, str]:
+def _codec(stream_type: int, descriptors: bytes) -> tuple[MediaKind, str]:
     if stream_type in _STREAM_TYPES:
         return _STREAM_TYPES[stream_type]
     at = 0

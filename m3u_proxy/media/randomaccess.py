@@ -16,7 +16,6 @@ _LOOKAHEAD: Final = 16  # packets in which an unflagged keyframe must show itsel
 _AUDIO_STEP: Final = 2 * SECOND // 5
 _AUDIO_PACKETS: Final = 64  # packets between the points of audio that has no timestamps
 
-
 _GO_ON, _KEY, _NOT_KEY = range(3)
 
 

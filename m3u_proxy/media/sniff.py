@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from m3u_proxy.media.psi import PACKET
+
 PREFIX = 4096
 """Bytes that are enough to judge."""
 TELLING = 16
 """Characters of a text that no format of media begins with by chance."""
-PACKET = 188
 _SYNCS = 3
 """Sync bytes in a row that make a transport stream."""
 

@@ -21,7 +21,7 @@ class BadPlaylist(ValueError):
     """FFmpeg's playlist is cut off or not one."""
 
 
-class Section(NamedTuple):
+class InitSection(NamedTuple):
     """A media initialization section: every run of FFmpeg has its own, under the same file name."""
 
     number: int
@@ -29,7 +29,7 @@ class Section(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListedSegment:
     """One segment of a media playlist."""
 
     number: int
@@ -40,7 +40,7 @@ class Entry:
     discontinuity: bool = False
     date: str | None = None
     """Value of EXT-X-PROGRAM-DATE-TIME, if the playlist gave one."""
-    section: Section | None = None
+    section: InitSection | None = None
     """The media initialization section it needs (RFC 8216 §4.3.2.5), if it needs one."""
 
 
@@ -48,7 +48,7 @@ class Entry:
 class Written:
     """What FFmpeg's playlist says."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[ListedSegment, ...]
     map_name: str | None
 
 
@@ -72,7 +72,7 @@ def _parse(lines: list[str], first: int) -> Written:
     duration: float | None = None
     date: str | None = None
     discontinuity = False
-    entries: list[Entry] = []
+    entries: list[ListedSegment] = []
     for line in lines[1:]:
         tag, _, value = line.partition(":")
         match tag:
@@ -91,7 +91,7 @@ def _parse(lines: list[str], first: int) -> Written:
             case _ if line and not line.startswith("#"):
                 if duration is None:
                     raise BadPlaylist("a segment without EXTINF")
-                entries.append(Entry(number + len(entries), duration, line, discontinuity, date))
+                entries.append(ListedSegment(number + len(entries), duration, line, discontinuity, date))
                 duration, date, discontinuity = None, None, False
     if duration is not None:
         raise BadPlaylist("cut off after EXTINF")
@@ -131,7 +131,7 @@ class Timeline:
         self._window = window
         self._extra = extra
         self._target = max(1, _nearest(target))
-        self._entries: deque[Entry] = deque()
+        self._entries: deque[ListedSegment] = deque()
         self._discontinuities = 0
         self._base = 0
         self._last = -1
@@ -159,7 +159,7 @@ class Timeline:
         """Target duration in seconds."""
         return self._target
 
-    def missing(self, written: Written) -> list[Entry]:
+    def missing(self, written: Written) -> list[ListedSegment]:
         """Segments of FFmpeg's playlist that are not here yet, numbered as we number them.
 
         Where FFmpeg has dropped some that never came here, our numbers go on without a gap (RFC 8216 §3) and
@@ -173,10 +173,10 @@ class Timeline:
             self._break |= lost > 0
         return [replace(entry, number=entry.number + self._base) for entry in fresh]
 
-    def extend(self, entries: Iterable[Entry]) -> None:
+    def extend(self, entries: Iterable[ListedSegment]) -> None:
         """Append what ``missing`` returned; the oldest segments are no longer served."""
         assert not self._ended
-        section = None if self.map_name is None else Section(self.map_number, self.map_name)
+        section = None if self.map_name is None else InitSection(self.map_number, self.map_name)
         for entry in entries:
             self._last = entry.number - self._base
             self._target = max(self._target, _nearest(entry.duration))
@@ -197,7 +197,7 @@ class Timeline:
         for _ in range(min(count, self.unlisted)):
             self._discontinuities += self._entries.popleft().discontinuity
 
-    def _date(self, entry: Entry) -> str | None:
+    def _date(self, entry: ListedSegment) -> str | None:
         """When the segment was sent, as players are told.
 
         FFmpeg dates its first segment by its own start, although a source hands it some seconds at once: its
@@ -240,14 +240,14 @@ class Timeline:
         """The last segment is here (RFC 8216 §4.3.3.4). Only a finite input comes to that."""
         self._ended = True
 
-    def listed(self) -> list[Entry]:
+    def listed(self) -> list[ListedSegment]:
         """The segments in the playlist, oldest first."""
         return list(self._entries)[-self._window :]
 
     def render(self, url: Callable[[int, str], str]) -> str:
         """The playlist (RFC 8216 §4.3); ``url`` makes the address of a segment by its number and name.
 
-        The numbers of media initialization sections (EXT-X-MAP) are those of ``Section``, below 0.
+        The numbers of media initialization sections (EXT-X-MAP) are those of ``InitSection``, below 0.
 
         EXT-X-ENDLIST comes with ``end()`` only: a live source that ends is a failure, not an end.
         """
@@ -262,7 +262,7 @@ class Timeline:
         if self._discontinuities + passed:
             lines.append(f"#EXT-X-DISCONTINUITY-SEQUENCE:{self._discontinuities + passed}")
         lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
-        section: Section | None = None
+        section: InitSection | None = None
         for entry in listed:
             if entry.discontinuity:
                 lines.append("#EXT-X-DISCONTINUITY")

@@ -11,7 +11,7 @@ from m3u_proxy.observe.census import Census
 from m3u_proxy.observe.webhooks import Webhooks
 from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.hls.segments import SegmentCache
-from m3u_proxy.storage.disk import Guard
+from m3u_proxy.storage.disk import DiskGuard
 
 
 @dataclass
@@ -24,14 +24,14 @@ class Housekeeping:
 
 
 @dataclass(frozen=True)
-class Sources:
-    """Their owners."""
+class Figures:
+    """Whoever keeps them; each is read when somebody scrapes."""
 
     audience: Audience
     ledger: Ledger
     segments: SegmentCache
     webhooks: Webhooks
-    disk: Guard
+    disk: DiskGuard
     disk_limits: Mapping[str, int]
     """Bytes of free space below which it is called ``warning`` and ``critical``."""
     housekeeping: Housekeeping

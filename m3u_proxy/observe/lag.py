@@ -7,6 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 
 INTERVAL = 0.25
+"""Seconds between two measurements."""
 
 
 class LoopLag:

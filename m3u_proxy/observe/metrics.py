@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Histogram, disable_created_metr
 from prometheus_client.exposition import choose_encoder
 
 from m3u_proxy.observe.families import PREFIX
-from m3u_proxy.observe.figures import Sources
+from m3u_proxy.observe.figures import Figures
 from m3u_proxy.observe.scrape import Scrape
 
 _FIRST_BYTE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -19,10 +19,10 @@ _LAG = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 class Metrics:
     """The registry of the process, and the two histograms that are fed as things happen."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, figures: Figures) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, of no use here
         self._registry = CollectorRegistry()
-        self._registry.register(Scrape(sources))
+        self._registry.register(Scrape(figures))
         self.first_byte = Histogram(
             PREFIX + "time_to_first_byte_seconds",
             "From a joiner's request to its first byte",

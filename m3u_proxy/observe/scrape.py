@@ -17,7 +17,7 @@ from m3u_proxy.ffmpeg.process.child import Ending
 from m3u_proxy.model import Kind, State
 from m3u_proxy.observe.delivery import Result
 from m3u_proxy.observe.families import PREFIX, counter, counters, gauge, gauges, histogram
-from m3u_proxy.observe.figures import Sources
+from m3u_proxy.observe.figures import Figures
 from m3u_proxy.upstream.outcome import REASONS
 
 IDLE = "idle"
@@ -31,8 +31,8 @@ _WATCHED = (Kind.TRANSCODE_HLS,)
 class Scrape(Collector):
     """Reads everything at one moment."""
 
-    def __init__(self, sources: Sources) -> None:
-        self._sources = sources
+    def __init__(self, figures: Figures) -> None:
+        self._figures = figures
 
     def collect(self) -> Iterator[Metric]:
         yield from self._pool()
@@ -40,7 +40,7 @@ class Scrape(Collector):
         yield from self._house()
 
     def _pool(self) -> Iterator[Metric]:
-        audience = self._sources.audience
+        audience = self._figures.audience
         runs = audience.pool.running()
         states: Counter[tuple[str, str]] = Counter((run.state, run.kind) for run in runs)
         for stream in (listed.stream for listed in audience.catalog.listed()):
@@ -82,17 +82,17 @@ class Scrape(Collector):
         yield counter("reconnects", "Sources opened again after a loss", tally.reconnects)
         yield counter("viewer_skips", "Jumps of viewers that were too slow", tally.skips)
         yield counters("viewer_disconnects", "Viewers that left", "reason", tally.left)
-        rejected = tally.rejected + self._sources.refused
+        rejected = tally.rejected + self._figures.refused
         yield counters("rejected", "Joiners and connections refused at a limit", "reason", rejected)
-        blocked = self._sources.blocked
+        blocked = self._figures.blocked
         yield counters(
             "ssrf_blocked", "Targets refused by the address policy", "class", _from_zero(_CLASSES, blocked)
         )
-        yield counters("responses", "Requests answered", "code", self._sources.responses)
+        yield counters("responses", "Requests answered", "code", self._figures.responses)
 
     def _ffmpeg(self) -> Iterator[Metric]:
-        ledger, segments = self._sources.ledger, self._sources.segments
-        held = self._sources.audience.pool.parts.budget.used
+        ledger, segments = self._figures.ledger, self._figures.segments
+        held = self._figures.audience.pool.parts.budget.used
         yield gauges("ffmpeg_processes", "FFmpeg processes alive", "kind", ledger.running)
         yield counters("ffmpeg_starts", "FFmpeg processes started", "kind", ledger.starts)
         exits, slow = _from_zero(get_args(Ending), ledger.exits), _from_zero(_WATCHED, ledger.slow)
@@ -108,33 +108,33 @@ class Scrape(Collector):
         yield counter("segment_hits", "Segment requests answered from memory", segments.hits)
 
     def _house(self) -> Iterator[Metric]:
-        sources = self._sources
-        house, space = sources.housekeeping, sources.disk.space
+        figures = self._figures
+        house, space = figures.housekeeping, figures.disk.space
         yield counters("gc_directories", "Directories looked at by the collector", "result", house.collected)
         yield counter("recovered_directories", "Leftovers emptied at start", house.recovered)
         free = {"hls": space.free_bytes} if space and space.total_bytes else {}
         yield gauges("free_bytes", "Free space of a directory of ours", "path", free)
-        limits = sources.disk_limits
+        limits = figures.disk_limits
         yield gauges("disk_limit_bytes", "Free space below which it is called so", "level", limits)
-        yield gauge("disk_pressure", "1 while no new writer may start", int(sources.disk.pressure))
-        yield counters("task_crashes", "Background tasks that crashed", "task", sources.crashes)
-        failures = _from_zero(("missing", "wrong"), sources.auth_failures)
-        yield counter("accept_errors", "Connections that could not be accepted", sources.accept_errors())
+        yield gauge("disk_pressure", "1 while no new writer may start", int(figures.disk.pressure))
+        yield counters("task_crashes", "Background tasks that crashed", "task", figures.crashes)
+        failures = _from_zero(("missing", "wrong"), figures.auth_failures)
+        yield counter("accept_errors", "Connections that could not be accepted", figures.accept_errors())
         yield counters("auth_failures", "Requests without the right token", "reason", failures)
-        webhooks = sources.webhooks
+        webhooks = figures.webhooks
         yield counter("events_dropped", "Events that a webhook never got", webhooks.lost)
         results: dict[str, int] = {result: webhooks.results[result] for result in Result}
         yield counters("webhook_deliveries", "Events sent to webhooks", "result", results)
         yield gauge("webhook_queue", "Events that wait for webhooks", webhooks.waiting)
-        yield counter("log_dropped", "Log records dropped", sources.log_dropped())
+        yield counter("log_dropped", "Log records dropped", figures.log_dropped())
         yield from self._process()
         info = GaugeMetricFamily(PREFIX + "build_info", "Version", labels=["version", "python"])
-        info.add_metric([sources.version, platform.python_version()], 1)
+        info.add_metric([figures.version, platform.python_version()], 1)
         yield info
 
     def _process(self) -> Iterator[Metric]:
         """This process; the last three under the names that every Prometheus client uses."""
-        census = self._sources.census()
+        census = self._figures.census()
         yield gauge("processes", "Living processes that this daemon has started", census.processes)
         yield gauge("tasks", "Tasks of the event loop", len(asyncio.all_tasks()))
         yield gauge("fds", "Open file descriptors", census.fds)
@@ -145,7 +145,7 @@ class Scrape(Collector):
         )
         for name, text, value in (
             ("process_resident_memory_bytes", "Resident memory", census.resident_bytes),
-            ("process_start_time_seconds", "Start, in seconds since the epoch", self._sources.started_at),
+            ("process_start_time_seconds", "Start, in seconds since the epoch", self._figures.started_at),
         ):
             yield GaugeMetricFamily(name, text, value=value)
 

@@ -7,7 +7,6 @@ which a viewer leaves, and reads never wait for anything.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -27,10 +26,8 @@ from m3u_proxy.pool.live.relay import Relay
 from m3u_proxy.pool.pool import Pool
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.pool.viewers import Viewer, ViewerTable
-from m3u_proxy.pool.vod.vod import About
+from m3u_proxy.pool.vod.about import About
 from m3u_proxy.upstream.failover import Failover
-
-log = logging.getLogger(__name__)
 
 TICK = 0.25
 """Seconds between two sweeps."""

@@ -11,9 +11,9 @@ from secrets import token_urlsafe
 from m3u_proxy.errors import UpstreamError
 from m3u_proxy.ffmpeg.command.input import Input
 from m3u_proxy.media.mpegts import has_adts_audio
-from m3u_proxy.pool.hls.downloads import checked
 from m3u_proxy.pool.hls.passthrough import Passthrough
-from m3u_proxy.pool.vod.vod import Position, Vod
+from m3u_proxy.pool.vod.position import Position
+from m3u_proxy.pool.vod.vod import Vod
 from m3u_proxy.upstream.begun import Begun
 
 LIVE_START = -3
@@ -135,7 +135,7 @@ async def _of_playlist(source: Passthrough) -> Reading:
         resource = page.resources[first]
         if resource is not None:
             download = source.downloads.fetch(resource, first.byte_range)
-            await checked(resource, download)
+            await download.begun()
             has_adts = has_adts_audio(download.prefix)
     return Reading("index.m3u8", "hls", protocols, playlist.is_ended, has_adts)
 

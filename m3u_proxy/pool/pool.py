@@ -22,7 +22,7 @@ from m3u_proxy.pool.sources.attempts import Switch
 from m3u_proxy.pool.sources.history import LENGTH, Moment
 from m3u_proxy.pool.sources.respawns import Respawns
 from m3u_proxy.pool.supply import Supply
-from m3u_proxy.pool.vod.vod import About
+from m3u_proxy.pool.vod.about import About
 from m3u_proxy.pool.workshop import Parts, Workshop
 
 FIRST_REFUSAL = 2.0
@@ -83,7 +83,7 @@ class Pool:
             if entry.thing.error is not None:  # it is being ended
                 raise entry.thing.error.again()
             return entry
-        self._refuse(stream.key)
+        self._check_refusal(stream.key)
         upstream = None
         if stream.transcode is not None:
             self._check_ffmpeg()
@@ -91,7 +91,7 @@ class Pool:
                 self._transcoder.admit()
             upstream = self._entries.get(stream.origin.key)
             if upstream is None:
-                self._refuse(stream.origin.key)
+                self._check_refusal(stream.origin.key)
                 upstream = self._start(self._supply(stream, is_seek=False), None)
             return self._start(self._transcode(stream, upstream), upstream)
         return self._start(self._supply(stream, is_seek=is_seek), None)
@@ -169,7 +169,8 @@ class Pool:
             self.tally.rejected["max_ffmpeg"] += 1
             raise Unavailable(f"Limit of {limit} FFmpeg processes reached (MAX_FFMPEG)", reason="max_ffmpeg")
 
-    def _refuse(self, key: StreamKey) -> None:
+    def _check_refusal(self, key: StreamKey) -> None:
+        """Raise the failure that is still answered from memory, if there is one."""
         refusal = self._refusals.get(key)
         if refusal is not None and monotonic() < refusal.until:
             error = refusal.error.again()

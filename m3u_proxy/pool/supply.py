@@ -12,8 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from m3u_proxy.errors import Closed, FormChanged, ProxyError, Unavailable, UpstreamError
-from m3u_proxy.ffmpeg.command.input import SWITCHED
-from m3u_proxy.ffmpeg.process.run import Tap
+from m3u_proxy.ffmpeg.process.run import SWITCHED, Tap
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
 from m3u_proxy.pool.hls.passthrough import Passthrough
 from m3u_proxy.pool.live.relay import Relay

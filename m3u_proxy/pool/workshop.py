@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 
-from m3u_proxy.ffmpeg.command.input import SWITCHED
+from m3u_proxy.ffmpeg.process.run import SWITCHED
 from m3u_proxy.model import Kind, Stream, StreamKey, guess_kind
 from m3u_proxy.pool.accounts import Accounts
 from m3u_proxy.pool.budget import Budget
@@ -20,8 +20,9 @@ from m3u_proxy.pool.sources.attempts import Attempts, Succession, Switch
 from m3u_proxy.pool.sources.looked import Look, Looked
 from m3u_proxy.pool.sources.sticky import Session, Settled
 from m3u_proxy.pool.tally import Tally
-from m3u_proxy.pool.vod.vod import Vod, VodLimits
-from m3u_proxy.upstream.address import Origin
+from m3u_proxy.pool.vod.position import VodLimits
+from m3u_proxy.pool.vod.vod import Vod
+from m3u_proxy.upstream.address import NamedBy
 from m3u_proxy.upstream.ask import Ask
 from m3u_proxy.upstream.failover import AskResolver, Failover, FailoverLimits
 from m3u_proxy.upstream.pacing import Pacer
@@ -86,7 +87,7 @@ class Workshop:
         self.parts = parts
         self._key = stream.origin.key
         self._stream = stream
-        self._named: dict[str, Origin] = {}
+        self._named: dict[str, NamedBy] = {}
         """Who named a URL that no editor did."""
         self._used: dict[str, str] = {}
         """The source that was read last at each host: what it has named is asked for in its way."""

@@ -15,11 +15,11 @@ from m3u_proxy.settings.types import (
     Flag,
     Fold,
     Host,
-    Level,
-    Limits,
+    HostLimits,
     LogFormat,
+    LogLevel,
     Number,
-    Page,
+    PagePath,
     Period,
     Port,
     Real,
@@ -56,13 +56,13 @@ class Server(BaseModel):
         "Parent of what is kept",
         "m3u-proxy in $XDG_STATE_HOME, else in /var/lib as root, or ~/.local/state",
     )
-    log_level: Level = env("info", "Least level that is logged")
+    log_level: LogLevel = env("info", "Least level that is logged")
     log_format: LogFormat = env("text", "Form of the lines of the log")
     log_anonymize: Flag = env(True, "Log networks instead of the addresses of viewers")
     app_debug: Flag = env(False, "More detail in answers and log, never secrets")
-    docs_url: Page = env("/docs", "Page that describes the API")
-    redoc_url: Page = env("/redoc", "Page that describes the API, for reading")
-    openapi_url: Page = env("/openapi.json", "Description of the API for programs")
+    docs_url: PagePath = env("/docs", "Page that describes the API")
+    redoc_url: PagePath = env("/redoc", "Page that describes the API, for reading")
+    openapi_url: PagePath = env("/openapi.json", "Description of the API for programs")
     default_user_agent: Text = env(
         "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
         "Chrome/115.0.0.0 Safari/537.36",
@@ -110,7 +110,7 @@ class Streams(BaseModel):
     hls_prefetch: Flag = env(False, "Fetch the newest segment of an HLS source before a viewer asks for it")
     max_streams: Count = env(5_000, "Streams at once; 0 is no limit")
     max_viewers: Count = env(10_000, "Viewers at once; 0 is no limit")
-    account_limits: Limits = env({}, "Connections per account of a provider, by host", "none")
+    account_limits: HostLimits = env({}, "Connections per account of a provider, by host", "none")
     allow_loopback_targets: Flag | None = env(
         None, "Accept URLs of this machine", "if API_TOKEN or a local HOST"
     )

@@ -140,19 +140,19 @@ Text = Annotated[
     str, Field(max_length=4_096, pattern=r"^\P{Cc}*[^\s\p{Cc}]\P{Cc}*$"), Allowed("text on one line")
 ]
 Host = Annotated[str, Field(pattern=r"^[^\s/\p{C}]+$"), Allowed("a host name or an address")]
-Page = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)+$"), Allowed("a path such as /docs")]
+PagePath = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)+$"), Allowed("a path such as /docs")]
 RootPath = Annotated[str, BeforeValidator(_root_path), Allowed("a path of letters, digits and . _ ~ -")]
 BaseUrl = Annotated[str, AfterValidator(_base_url), Allowed("a URL such as https://tv.example/m3u-proxy")]
 Directory = Annotated[Path, BeforeValidator(_directory), Allowed("a directory, present or not, other than /")]
 Secret = Annotated[SecretStr, AfterValidator(_secret), Allowed("text without a blank at either end")]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url), Allowed("a URL such as redis://host:6379/0")]
-Limits = Annotated[
+HostLimits = Annotated[
     Mapping[str, Annotated[int, Field(ge=1, le=10_000)]],
     BeforeValidator(_limits),
     AfterValidator(MappingProxyType),
     Allowed("host=number pairs separated by commas, no host twice"),
 ]
-Level = Annotated[
+LogLevel = Annotated[
     Literal["debug", "info", "warning", "warn", "error", "critical"],
     BeforeValidator(_lowered),
     Allowed("one of debug, info, warning, error, critical"),

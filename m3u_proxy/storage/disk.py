@@ -27,7 +27,7 @@ RELIEF_LOOKS = 2
 """Looks in a row that must find room before the pressure is over: at the brim it would flap."""
 
 Level = Literal["ok", "warn", "full"]
-Report = Literal["ok", "low", "critical"]
+SpaceState = Literal["ok", "low", "critical"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +69,14 @@ def judge(space: Space) -> Level:
     return "ok"
 
 
-def report(space: Space, warning_bytes: int, critical_bytes: int) -> Report:
+def report(space: Space, warning_bytes: int, critical_bytes: int) -> SpaceState:
     """What the start, the log and ``/health`` call it; decides nothing. A threshold of 0 is off."""
     if space.total_bytes == 0 or space.free_bytes >= max(warning_bytes, critical_bytes):
         return "ok"
     return "critical" if space.free_bytes < critical_bytes else "low"
 
 
-class Guard:
+class DiskGuard:
     """Watches one filesystem; its caller owns the task of `run`.
 
     ``space`` is the last look (``None`` before the first, and while the path cannot be looked at),

@@ -16,21 +16,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from m3u_proxy.errors import InvalidField, UpstreamError
 from m3u_proxy.upstream.policy import DEFAULT_POLICY, AddressClass, IPAddress, Policy, unwrap
-from m3u_proxy.upstream.url import Target, join, parse
+from m3u_proxy.upstream.url import Target, parse
 
-__all__ = [
-    "DEFAULT_POLICY",
-    "AddressClass",
-    "Blocked",
-    "Judge",
-    "Origin",
-    "Policy",
-    "Target",
-    "join",
-    "parse",
-]
-
-Origin = Literal["operator"] | AddressClass
+NamedBy = Literal["operator"] | AddressClass
 """Who named a target: an operator, or content that was itself read from an address of that class."""
 
 
@@ -85,7 +73,7 @@ class Judge:
         """Make an exception for one exact target that an operator names: the demo's source."""
         self._allowed.add((ip_address(address), port))
 
-    def check(self, address: str, port: int, *, origin: Origin) -> AddressClass:
+    def check(self, address: str, port: int, *, origin: NamedBy) -> AddressClass:
         """Class of ``address`` if whoever ``origin`` is may send us there, else raise Blocked."""
         try:
             ip = ip_address(address)
@@ -186,7 +174,7 @@ class JudgingResolver(AbstractResolver):
     aiohttp asks no resolver for an address literal: judge these before the request.
     """
 
-    def __init__(self, judge: Judge, origin: Origin) -> None:
+    def __init__(self, judge: Judge, origin: NamedBy) -> None:
         self._judge = judge
         self.origin = origin
         self.found: AddressClass | None = None

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from m3u_proxy.errors import InvalidField
-from m3u_proxy.upstream.address import Origin
+from m3u_proxy.upstream.address import NamedBy
+from m3u_proxy.upstream.headers import SECRETS_OF_A_HOST, may_share_secrets
 from m3u_proxy.upstream.policy import AddressClass
 from m3u_proxy.upstream.url import parse
-
-_SECRETS_OF_A_HOST = frozenset({"authorization", "cookie", "host"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +18,7 @@ class Ask:
 
     url: str
     headers: Mapping[str, str]
-    named_by: Origin = "operator"
+    named_by: NamedBy = "operator"
     is_file: bool = False
     """A file is read at a viewer's own pace, and its silence judged by that."""
     is_lasting: bool = False
@@ -35,7 +34,7 @@ class Ask:
         is_akin = _may_share_secrets(self.url, url)
         if not is_akin:
             headers = {
-                name: value for name, value in headers.items() if name.lower() not in _SECRETS_OF_A_HOST
+                name: value for name, value in headers.items() if name.lower() not in SECRETS_OF_A_HOST
             }
         if part is not None:
             headers = _over(headers, {"Range": f"bytes={part[0]}-{part[1]}"})
@@ -61,10 +60,7 @@ def _over(headers: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str
 
 
 def _may_share_secrets(own: str, other: str) -> bool:
-    """Whether ``other`` is at the same host, and not in the clear where ``own`` is not."""
     try:
-        ours, theirs = parse(own), parse(other)
+        return may_share_secrets(parse(own), parse(other))
     except InvalidField:
         return False
-    is_in_the_clear = ours.url.scheme == "https" and theirs.url.scheme == "http"
-    return ours.host == theirs.host and not is_in_the_clear

@@ -108,7 +108,6 @@ class Failover:
         self.index = 0
         self.attempts = 0
         """Failovers so far."""
-        self.last_switch: float | None = None
         self._limits = limits
         self._pacer = pacer
         self._has_resolver = has_resolver
@@ -309,7 +308,6 @@ class Failover:
         is_switch = url != self.url
         if is_switch:
             self.attempts += 1
-            self.last_switch = now
             failure.switches += 1
             failure.again = 0
             self._be_at(url)

@@ -13,11 +13,13 @@ from urllib.parse import unquote
 from multidict import CIMultiDict
 
 from m3u_proxy.errors import InvalidField
-from m3u_proxy.upstream.url import parse
+from m3u_proxy.upstream.url import Target, parse
 
 RETRY_AFTER_CAP = 300.0
 """Seconds; the longest ``Retry-After`` that is obeyed."""
 
+SECRETS_OF_A_HOST = frozenset({"authorization", "cookie", "host"})
+"""Fields that are meant for one host; names in lower case."""
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
 _NOT_CUSTOM = _HOP_BY_HOP | {  # RFC 9110 §7.6.1; then those for a proxy, and those of a request body
     "proxy-connection",
@@ -61,6 +63,11 @@ def custom_fields(custom: Mapping[str, str]) -> dict[str, str]:
 def _check_values(headers: Mapping[str, str]) -> None:
     if any(_LINE_BREAK.search(value) for value in headers.values()):
         raise InvalidField("headers", "A header value must not contain line breaks")
+
+
+def may_share_secrets(told: Target, other: Target) -> bool:
+    """Whether ``other`` may be sent what was meant for ``told``: the same host, and TLS if that had it."""
+    return told.host == other.host and (told.url.scheme, other.url.scheme) != ("https", "http")
 
 
 def basic_credentials(userinfo: str) -> str:

@@ -17,6 +17,7 @@ from typing import Literal
 from urllib.parse import parse_qsl, unquote
 
 from m3u_proxy.errors import InvalidField
+from m3u_proxy.upstream.headers import RETRY_AFTER_CAP
 from m3u_proxy.upstream.url import Target, parse
 
 APART = 1.0
@@ -33,7 +34,6 @@ MOST_IN_WINDOW = 6
 """Attempts after failures, for each account, at URLs that have failed."""
 DENIED = 30.0
 """Seconds after a 401 or 403."""
-RETRY_AFTER_CAP = 300.0
 CROWDED_TIMES = 3
 """Answers that there are too many connections, within ``WINDOW``, after which a URL is limited."""
 LIMITED = 60.0

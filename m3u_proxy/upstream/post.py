@@ -11,7 +11,9 @@ from typing import Any
 import aiohttp
 
 from m3u_proxy.errors import InvalidField, UpstreamError
-from m3u_proxy.upstream.address import AddressClass, Judge, JudgingResolver, parse
+from m3u_proxy.upstream.address import Judge, JudgingResolver
+from m3u_proxy.upstream.policy import AddressClass
+from m3u_proxy.upstream.url import parse
 from m3u_proxy.upstream.wire import error_of
 
 LARGEST = 64 * 1024

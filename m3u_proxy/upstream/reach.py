@@ -6,8 +6,9 @@ from collections import deque
 from time import monotonic
 
 from m3u_proxy.errors import Unavailable
-from m3u_proxy.upstream.address import Judge, parse
+from m3u_proxy.upstream.address import Judge
 from m3u_proxy.upstream.post import answered
+from m3u_proxy.upstream.url import parse
 
 PATIENCE = 5.0
 """Seconds for the whole attempt."""

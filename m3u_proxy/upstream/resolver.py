@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from m3u_proxy.errors import InvalidField, UpstreamError
-from m3u_proxy.upstream.address import AddressClass, Judge, parse
+from m3u_proxy.upstream.address import Judge
 from m3u_proxy.upstream.failover import AskResolver
+from m3u_proxy.upstream.policy import AddressClass
 from m3u_proxy.upstream.post import Poster
+from m3u_proxy.upstream.url import parse
 
 log = logging.getLogger(__name__)
 

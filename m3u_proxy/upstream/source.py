@@ -17,28 +17,19 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from m3u_proxy.errors import InvalidField, UpstreamError
-from m3u_proxy.upstream.address import (
-    AddressClass,
-    Judge,
-    JudgingResolver,
-    Origin,
-    Target,
-    join,
-    parse,
-)
-from m3u_proxy.upstream.headers import basic_credentials, request_headers, retry_after
+from m3u_proxy.upstream.address import Judge, JudgingResolver, NamedBy
+from m3u_proxy.upstream.headers import SECRETS_OF_A_HOST, basic_credentials, may_share_secrets, retry_after
 from m3u_proxy.upstream.loops import LOOP_DETECTED, may_lead_back
+from m3u_proxy.upstream.policy import AddressClass
 from m3u_proxy.upstream.ranges import ContentRange, parse_content_range
+from m3u_proxy.upstream.url import Target, join, parse
 from m3u_proxy.upstream.wire import Wire
-
-__all__ = ["Head", "HttpSource", "Limits", "RangeRefused", "Source", "request_headers"]
 
 LOOP_GAP = 5.0
 """Seconds. A deadline noticed this late was missed by our loop, not by the provider."""
 
 _TICK = 0.001  # uvloop's timers count whole milliseconds and may come a little early
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_SECRETS_OF_A_HOST = ("Authorization", "Cookie", "Host")
 
 
 @dataclass(frozen=True)
@@ -110,7 +101,7 @@ class HttpSource:
         judge: Judge,
         limits: Limits = Limits(),
         tls_verify: bool = True,
-        origin: Origin = "operator",
+        origin: NamedBy = "operator",
         pseudonym: str = "",
     ) -> None:
         """``headers`` as `request_headers` makes them; ``origin`` is who named ``url``; ``pseudonym`` is our
@@ -182,8 +173,8 @@ class HttpSource:
                 return target, response
             await wire.disconnect()  # an account may allow no more than one connection
             following = self._redirected(target, response.headers.get("Location", ""))
-            if not _share_secrets(target, following):
-                for name in _SECRETS_OF_A_HOST:
+            if not may_share_secrets(target, following):
+                for name in SECRETS_OF_A_HOST:
                     headers.popall(name, None)
             elif following.userinfo is None:
                 following = replace(following, userinfo=target.userinfo)
@@ -279,11 +270,6 @@ class HttpSource:
         self._unwatch()
         if self._wire is not None:
             await self._wire.aclose()
-
-
-def _share_secrets(old: Target, new: Target) -> bool:
-    """Whether ``new`` may be told what was meant for ``old``: the same host, not in the clear after TLS."""
-    return old.host == new.host and (old.url.scheme, new.url.scheme) != ("https", "http")
 
 
 def _refusal(response: ClientResponse) -> UpstreamError:

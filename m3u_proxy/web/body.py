@@ -13,14 +13,15 @@ from pydantic import BaseModel, ValidationError
 from m3u_proxy.redact import MASK, redact
 
 DEPTH = 16
+"""Levels of lists and objects in a body."""
 _SECRET = frozenset({"headers", "cookies"})
 _FORM_TYPES = ("text/", "application/x-www-form-urlencoded", "multipart/")
 _SHOWN = 200
-
-Model = TypeVar("Model", bound=BaseModel)
-
+"""Characters of a value that an error repeats."""
 
 _PARSED = web.RequestKey("parsed", object)
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class BadBody(Exception):
@@ -95,14 +96,19 @@ async def _read(request: web.Request, within: float | None) -> bytes:
     size = request.content_length or 0
     if size > request.client_max_size:
         raise web.HTTPRequestEntityTooLarge(request.client_max_size, size)
-    if headers.get("Expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # the answer itself has not begun
+    await ask_for_body(request)
     try:
         async with asyncio.timeout(within):
             return await request.read()
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
+
+
+async def ask_for_body(request: web.Request) -> None:
+    """Tell a client that waits for it to go on (RFC 9110 §10.1.1): the head of its request is in order."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
 
 
 def given(request: web.Request, place: str, path: list[str | int]) -> str:

@@ -38,7 +38,7 @@ def descriptors_for_clients() -> int:
 
 
 @dataclass
-class Gate:
+class Arrivals:
     """Who waits in front of a process and what became of them; its listeners share one."""
 
     accept_errors: int = 0
@@ -81,13 +81,13 @@ class Door:
     def __init__(
         self,
         sock: socket.socket,
-        gate: Gate,
+        arrivals: Arrivals,
         protocol: Callable[[bool], asyncio.Protocol],
         *,
         is_limited: bool,
     ) -> None:
         self._sock = sock
-        self._gate = gate
+        self._arrivals = arrivals
         self._protocol = protocol
         self._is_limited = is_limited
         self._entering: set[asyncio.Task[None]] = set()
@@ -125,7 +125,7 @@ class Door:
 
     def _accept(self) -> None:
         for _ in range(BATCH):
-            if self._gate.leaving >= TURNED_AWAY and self._is_limited:
+            if self._arrivals.leaving >= TURNED_AWAY and self._is_limited:
                 self._rest(CROWDED_REST)
                 return
             try:
@@ -133,7 +133,7 @@ class Door:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:  # no descriptors, no memory: accept(2)
-                self._gate.failed(error)
+                self._arrivals.failed(error)
                 self._rest(REST)
                 return
             self._let_in(connection)
@@ -143,8 +143,8 @@ class Door:
         # The kernel gives the lowest free number: one in the reserve says that all below are taken.
         has_room = not self._is_limited or connection.fileno() < descriptors_for_clients()
         if not has_room:
-            self._gate.leaving += 1
-            self._gate.refused["descriptors"] += 1
+            self._arrivals.leaving += 1
+            self._arrivals.refused["descriptors"] += 1
         task = asyncio.get_running_loop().create_task(self._enter(connection, has_room), name="accept")
         self._entering.add(task)
         task.add_done_callback(self._entering.discard)
@@ -157,4 +157,4 @@ class Door:
             log.debug("a connection was lost before it began: %s", error)
             connection.close()
             if not has_room:
-                self._gate.leaving -= 1
+                self._arrivals.leaving -= 1

@@ -1,4 +1,4 @@
-"""Large answers as JSON: lists of thousands of rows, made while media goes out of the same loop."""
+"""Answers as JSON: lists of thousands of rows, made while media goes out of the same loop, and numbers."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def large_json(body: object) -> web.Response:
     except PydanticSerializationError:
         raw = json.dumps(body).encode()
     return web.Response(body=raw, content_type="application/json", charset="utf-8")
+
+
+def whole(seconds: float) -> float:
+    """Without a fraction where there is none, as editors know these numbers: ``30``, not ``30.0``."""
+    return int(seconds) if seconds.is_integer() else seconds

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from m3u_proxy.errors import StartError
 from m3u_proxy.pool.live.sinks import tune
-from m3u_proxy.web.door import Door, Gate
+from m3u_proxy.web.door import Arrivals, Door
 from m3u_proxy.web.middleware import failure, finish
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,9 @@ class Connection(web.RequestHandler):
     aiohttp waits for ever for a header that never ends, or never begins; ours has a deadline.
     """
 
-    def __init__(self, server: web.Server, deadlines: Deadlines, gate: Gate, *, is_limited: bool) -> None:
+    def __init__(
+        self, server: web.Server, deadlines: Deadlines, arrivals: Arrivals, *, is_limited: bool
+    ) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -83,7 +85,7 @@ class Connection(web.RequestHandler):
             auto_decompress=False,  # an encoded body is refused, not decoded
         )
         self._header = deadlines.header
-        self._gate = gate
+        self._arrivals = arrivals
         self._is_limited = is_limited
         self._silent_at: str | None = None
         """The address, as long as no whole request has come from it over this connection."""
@@ -96,7 +98,7 @@ class Connection(web.RequestHandler):
         is_one_too_many = False
         if self._is_limited:
             self._silent_at = str((transport.get_extra_info("peername") or [""])[0])
-            is_one_too_many = self._gate.enters(self._silent_at)
+            is_one_too_many = self._arrivals.enters(self._silent_at)
         self._expect(transport, is_one_too_many=is_one_too_many)
 
     def data_received(self, data: bytes) -> None:
@@ -121,7 +123,7 @@ class Connection(web.RequestHandler):
         )
 
     def _give_up(self, transport: asyncio.BaseTransport, is_one_too_many: bool) -> None:
-        self._gate.refused["per_address"] += is_one_too_many
+        self._arrivals.refused["per_address"] += is_one_too_many
         transport.close()
 
     def _stop_clock(self) -> None:
@@ -131,7 +133,7 @@ class Connection(web.RequestHandler):
 
     def _spoke(self) -> None:
         if self._silent_at is not None:
-            self._gate.spoke(self._silent_at)
+            self._arrivals.spoke(self._silent_at)
             self._silent_at = None
 
     def handle_error(
@@ -157,7 +159,7 @@ class TurnedAway(Connection):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Another may be turned away."""
         super().connection_lost(exc)
-        self._gate.leaving -= 1
+        self._arrivals.leaving -= 1
 
 
 async def _come_back(request: web.BaseRequest) -> web.StreamResponse:
@@ -178,14 +180,14 @@ class Listener:
         app: web.Application,
         sockets: list[socket.socket],
         deadlines: Deadlines,
-        gate: Gate,
+        arrivals: Arrivals,
         *,
         inside: bool = False,
     ) -> None:
         self._deadlines = deadlines
-        self._gate = gate
+        self._arrivals = arrivals
         self._is_limited = not inside
-        self._doors = [Door(sock, gate, self._connection, is_limited=not inside) for sock in sockets]
+        self._doors = [Door(sock, arrivals, self._connection, is_limited=not inside) for sock in sockets]
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN)
         self.addresses = [(sock.getsockname()[0], sock.getsockname()[1]) for sock in sockets]
         """Address and port of every socket."""
@@ -200,10 +202,10 @@ class Listener:
     def _connection(self, has_room: bool) -> Connection:
         if not has_room:
             hurried = Deadlines(min(HURRY, self._deadlines.header), self._deadlines.idle)
-            return TurnedAway(self._away, hurried, self._gate, is_limited=False)
+            return TurnedAway(self._away, hurried, self._arrivals, is_limited=False)
         server = self._runner.server
         assert server is not None
-        return Connection(server, self._deadlines, self._gate, is_limited=self._is_limited)
+        return Connection(server, self._deadlines, self._arrivals, is_limited=self._is_limited)
 
     async def close_door(self) -> None:
         """Accept no more; open connections go on."""

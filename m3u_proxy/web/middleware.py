@@ -25,7 +25,7 @@ from m3u_proxy.errors import (
     Unusable,
     UpstreamError,
 )
-from m3u_proxy.pool.vod.vod import RangeNotSatisfiable
+from m3u_proxy.pool.vod.about import RangeNotSatisfiable
 from m3u_proxy.upstream.loops import LOOP_DETECTED, has_come_back
 from m3u_proxy.web.body import BadBody, given
 from m3u_proxy.web.context import CONTEXT

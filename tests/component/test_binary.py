@@ -63,7 +63,7 @@ async def test_found_in_path_and_asked_once(bin_dir: Path) -> None:
         version="n8.0-3-gabc",
         version_info=(8, 0),
         banner="ffmpeg version n8.0-3-gabc Copyright (c) the fake developers",
-        origin="PATH",
+        found_in="PATH",
         encoders=frozenset({"libx264", "h264_vaapi", "aac"}),
         hwaccels=frozenset({"vaapi", "qsv"}),
     )
@@ -77,7 +77,7 @@ async def test_a_setting_comes_first(bin_dir: Path, tmp_path: Path) -> None:
     probe = put(tmp_path / "probe-mine")
     found = await locate(str(mine.path), probe)
     assert found.ffmpeg is not None
-    assert (found.ffmpeg.path, found.ffmpeg.origin, found.ffmpeg.version) == (
+    assert (found.ffmpeg.path, found.ffmpeg.found_in, found.ffmpeg.version) == (
         str(mine.path),
         "setting",
         "6.1",
@@ -113,11 +113,11 @@ async def test_the_wheel_comes_last(bin_dir: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", wheel)
     found = await locate(None, None)
     assert found.ffmpeg is not None
-    assert (found.ffmpeg.origin, found.ffmpeg.path) == ("wheel", str(fake.path))
+    assert (found.ffmpeg.found_in, found.ffmpeg.path) == ("wheel", str(fake.path))
     in_path = FakeFFmpeg(bin_dir)
     found = await locate(None, None)
     assert found.ffmpeg is not None
-    assert (found.ffmpeg.origin, found.ffmpeg.path) == ("PATH", str(in_path.path))
+    assert (found.ffmpeg.found_in, found.ffmpeg.path) == ("PATH", str(in_path.path))
 
 
 async def test_ffprobe_beside_ffmpeg(bin_dir: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from m3u_proxy.ffmpeg.command.profiles import profiles
 from m3u_proxy.ffmpeg.command.render import Rendered, hls_argv, pipe_argv, render
 from m3u_proxy.ffmpeg.command.shape import HlsOptions
 from m3u_proxy.ffmpeg.process.progress import ProgressParser
-from m3u_proxy.ffmpeg.process.stderr import Tail, classify
+from m3u_proxy.ffmpeg.process.stderr import StderrLines, classify
 from m3u_proxy.media.timeline import parse
 from m3u_proxy.model import Naming
 from m3u_proxy.redact import redact
@@ -88,7 +88,7 @@ def run(
     progress.feed(report)
     assert progress.latest is not None
     assert progress.latest.progress == "end"
-    assert not [line for line in Tail(redact).feed(done.stderr) if classify(line).fatal]
+    assert not [line for line in StderrLines(redact).feed(done.stderr) if classify(line).fatal]
     return done.stdout
 
 

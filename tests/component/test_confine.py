@@ -17,7 +17,8 @@ from blockbuster import BlockBuster
 
 from m3u_proxy.errors import Unavailable
 from m3u_proxy.ffmpeg.process import confine
-from m3u_proxy.ffmpeg.process.child import Confinement, Exit
+from m3u_proxy.ffmpeg.process.child import Exit
+from m3u_proxy.ffmpeg.process.confine import Confinement
 from tests.support import children
 from tests.support.children import MIB, child_of, make, output_of
 from tests.support.fake_ffmpeg import FakeFFmpeg, alive, until
@@ -135,7 +136,8 @@ async def test_a_file_beyond_its_limit_ends_it(tmp_path: Path) -> None:
 PARENT = """
 import asyncio, sys
 from pathlib import Path
-from m3u_proxy.ffmpeg.process.child import Child, Confinement
+from m3u_proxy.ffmpeg.process.child import Child
+from m3u_proxy.ffmpeg.process.confine import Confinement
 
 async def main():
     child = Child([sys.argv[1]], cwd=Path(sys.argv[2]), confinement=Confinement(marker="test"),

@@ -13,7 +13,7 @@ import pytest
 
 from m3u_proxy.errors import Unavailable
 from m3u_proxy.storage import disk
-from m3u_proxy.storage.disk import Guard, Space, judge, look
+from m3u_proxy.storage.disk import DiskGuard, Space, judge, look
 from tests.support.trees import ballast, remount, tmpfs
 
 MIB = 1024 * 1024
@@ -36,8 +36,8 @@ def changes() -> list[Change]:
 
 
 @pytest.fixture
-def guard(changes: list[Change], tmp_path: Path) -> Guard:
-    return Guard(tmp_path, on_change=lambda pressure, space: changes.append((pressure, space)))
+def guard(changes: list[Change], tmp_path: Path) -> DiskGuard:
+    return DiskGuard(tmp_path, on_change=lambda pressure, space: changes.append((pressure, space)))
 
 
 def script(monkeypatch: pytest.MonkeyPatch, *looks: Space | OSError) -> None:
@@ -76,7 +76,7 @@ def test_inodes_run_out_before_bytes(small_disk: Path) -> None:
 async def test_a_filled_disk_refuses_writers_until_it_is_free_again(
     small_disk: Path, changes: list[Change]
 ) -> None:
-    guard = Guard(small_disk, on_change=lambda pressure, space: changes.append((pressure, space)))
+    guard = DiskGuard(small_disk, on_change=lambda pressure, space: changes.append((pressure, space)))
     await guard.refresh()
     guard.allow_writer()
 
@@ -98,7 +98,7 @@ async def test_a_filled_disk_refuses_writers_until_it_is_free_again(
 
 @pytest.mark.needs("root", "tmpfs")
 async def test_a_disk_that_grows_is_free_again(small_disk: Path, changes: list[Change]) -> None:
-    guard = Guard(small_disk, on_change=lambda pressure, space: changes.append((pressure, space)))
+    guard = DiskGuard(small_disk, on_change=lambda pressure, space: changes.append((pressure, space)))
     await asyncio.to_thread(ballast, small_disk / "ballast", 90 * MIB)
     await guard.refresh()
     assert guard.pressure
@@ -109,7 +109,7 @@ async def test_a_disk_that_grows_is_free_again(small_disk: Path, changes: list[C
 
 
 async def test_pressure_starts_at_once_and_ends_when_it_is_over_for_good(
-    guard: Guard, changes: list[Change], monkeypatch: pytest.MonkeyPatch
+    guard: DiskGuard, changes: list[Change], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script(monkeypatch, ROOMY, FULL, ROOMY, FULL, ROOMY, ROOMY, ROOMY)
     seen = []
@@ -121,7 +121,7 @@ async def test_pressure_starts_at_once_and_ends_when_it_is_over_for_good(
 
 
 async def test_a_level_is_logged_when_it_changes(
-    guard: Guard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    guard: DiskGuard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     script(monkeypatch, ROOMY, LOW, LOW, FULL, FULL, ROOMY)
     with caplog.at_level(logging.INFO):
@@ -139,7 +139,7 @@ def test_space_is_told_in_words() -> None:
 
 
 async def test_a_path_that_cannot_be_looked_at_is_told_once_and_decides_nothing(
-    guard: Guard, changes: list[Change], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    guard: DiskGuard, changes: list[Change], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     gone = FileNotFoundError(2, "No such file or directory")
     script(monkeypatch, FULL, gone, gone, ROOMY, ROOMY)
@@ -155,7 +155,7 @@ async def test_a_path_that_cannot_be_looked_at_is_told_once_and_decides_nothing(
     assert changes == [(True, FULL), (False, ROOMY)]
 
 
-async def test_before_the_first_look_a_writer_may_try(guard: Guard) -> None:
+async def test_before_the_first_look_a_writer_may_try(guard: DiskGuard) -> None:
     assert guard.space is None
     guard.allow_writer()
     assert not guard.pressure
@@ -166,7 +166,7 @@ async def test_run_keeps_looking_until_it_is_cancelled(
 ) -> None:
     script(monkeypatch, ROOMY, FULL, ROOMY, ROOMY, *[ROOMY] * 1000)
     told: asyncio.Queue[bool] = asyncio.Queue()
-    guard = Guard(tmp_path, on_change=lambda pressure, _: told.put_nowait(pressure), interval=0.001)
+    guard = DiskGuard(tmp_path, on_change=lambda pressure, _: told.put_nowait(pressure), interval=0.001)
     task = asyncio.create_task(guard.run())
     try:
         assert await asyncio.wait_for(told.get(), 5)

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 import pytest
 from aiohttp import web
 
-from m3u_proxy.web.door import PER_ADDRESS, Gate
+from m3u_proxy.web.door import PER_ADDRESS, Arrivals
 from m3u_proxy.web.listener import Deadlines, Listener, bind
 from tests.support.inv import eventually
 from tests.support.patience import patience
@@ -53,7 +53,7 @@ async def hello(request: web.Request) -> web.Response:
 
 
 @asynccontextmanager
-async def serving(gate: Gate, *, inside: bool = False) -> AsyncIterator[int]:
+async def serving(gate: Arrivals, *, inside: bool = False) -> AsyncIterator[int]:
     app = web.Application()
     app.router.add_get("/", hello)
     listener = Listener(app, bind("127.0.0.1", 0), Deadlines(header=5.0, idle=5.0), gate, inside=inside)
@@ -87,7 +87,7 @@ async def answer(peer: Peer) -> bytes:
 
 async def test_silent_connections_of_one_address_are_few() -> None:
     """PER_IP: those beyond it have a second for their request, the others as long as ever."""
-    gate = Gate()
+    gate = Arrivals()
     async with serving(gate) as port, peers(port, PER_ADDRESS + 20) as found:
         spoken = await answer(found[-1])
         assert spoken.startswith(b"HTTP/1.1 200")
@@ -106,7 +106,7 @@ async def _is(what: bool) -> bool:
 
 
 async def test_who_has_sent_a_request_is_not_counted() -> None:
-    gate = Gate()
+    gate = Arrivals()
     async with serving(gate) as port, peers(port, PER_ADDRESS * 2) as found:
         for peer in found:
             assert (await answer(peer)).startswith(b"HTTP/1.1 200")
@@ -116,7 +116,7 @@ async def test_who_has_sent_a_request_is_not_counted() -> None:
 
 async def test_without_room_the_answer_is_503_before_descriptors_run_out() -> None:
     """FD_RESERVE: a quarter of them is not for connections; who is there goes on."""
-    gate = Gate()
+    gate = Arrivals()
     async with serving(gate) as port, peers(port, 4) as present:
         for peer in present:
             assert (await answer(peer)).startswith(b"HTTP/1.1 200")
@@ -137,7 +137,7 @@ async def test_without_room_the_answer_is_503_before_descriptors_run_out() -> No
 
 async def test_accepting_goes_on_after_descriptors_ran_out(caplog: pytest.LogCaptureFixture) -> None:
     """AE: even where nothing could be kept back; one line of log, and soon everything is as before."""
-    gate = Gate()
+    gate = Arrivals()
     loop = asyncio.get_running_loop()
     async with serving(gate, inside=True) as port, peers(port, 1) as [present]:
         assert (await answer(present)).startswith(b"HTTP/1.1 200")
@@ -157,7 +157,7 @@ async def test_accepting_goes_on_after_descriptors_ran_out(caplog: pytest.LogCap
 
 @pytest.mark.parametrize("turns", range(4))
 async def test_nobody_is_forgotten_who_comes_in_while_the_door_closes(turns: int) -> None:
-    gate = Gate()
+    gate = Arrivals()
     with socket.socket() as client, descriptors(with_room_below(lowest_free())):
         async with serving(gate) as port:
             client.connect(("127.0.0.1", port))

@@ -13,7 +13,7 @@ from m3u_proxy.media.playlist import Role
 from m3u_proxy.pool.budget import Budget
 from m3u_proxy.pool.hls import child
 from m3u_proxy.pool.hls import downloads as module
-from m3u_proxy.pool.hls.downloads import Downloads, checked
+from m3u_proxy.pool.hls.downloads import Downloads
 from m3u_proxy.pool.hls.resources import Resource
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.upstream.policy import AddressClass
@@ -54,7 +54,7 @@ class Rig(Downloads):
     async def get(self, resource: Resource, part: tuple[int, int] | None = None) -> bytes:
         """As a viewer does it."""
         download = self.fetch(resource, part)
-        await checked(resource, download)
+        await download.begun()
         async with aclosing(download.chunks()) as pieces:
             return b"".join([bytes(piece) async for piece in pieces])
 
@@ -283,7 +283,7 @@ async def test_a_key_that_hangs_has_an_end(rig: Rig, monkeypatch: pytest.MonkeyP
 async def test_a_viewer_gets_the_first_bytes_before_the_last_are_there(rig: Rig) -> None:
     rig.provider.on("/s1", Reply((TS[:200],)).endless())
     download = rig.fetch(segment())
-    await checked(segment(), download)
+    await download.begun()
     async with aclosing(download.chunks()) as pieces:
         assert bytes(await anext(pieces)) == TS[:200]
     assert not download.done

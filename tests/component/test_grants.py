@@ -12,7 +12,7 @@ import pytest
 
 from m3u_proxy.ffmpeg.command.arguments import Setting
 from m3u_proxy.pool.loopback import Grant, Grants, Reading
-from m3u_proxy.web.door import Gate
+from m3u_proxy.web.door import Arrivals
 from m3u_proxy.web.listener import Deadlines, Listener, bind
 from m3u_proxy.web.players.loopback import loopback_application
 from tests.support.answer import Answer
@@ -30,7 +30,7 @@ async def serving(*answers: Answer) -> AsyncIterator[tuple[Grants, Library, aioh
     base = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
     grants = Grants(lambda: base)
     deadlines = Deadlines(header=5.0, idle=5.0)
-    listener = Listener(loopback_application(grants), sockets, deadlines, Gate(), inside=True)
+    listener = Listener(loopback_application(grants), sockets, deadlines, Arrivals(), inside=True)
     await listener.start()
     try:
         async with library(*answers) as shelf, aiohttp.ClientSession() as http:

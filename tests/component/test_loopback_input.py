@@ -25,7 +25,7 @@ from m3u_proxy.ffmpeg.command.shape import HlsOptions
 from m3u_proxy.ffmpeg.hls.writer import HlsOutput, HlsWriter
 from m3u_proxy.ffmpeg.pipe import PipeSource
 from m3u_proxy.ffmpeg.process import run as run_module
-from m3u_proxy.ffmpeg.process.child import Confinement
+from m3u_proxy.ffmpeg.process.confine import Confinement
 from m3u_proxy.ffmpeg.process.run import Argv, Kit, Ledger
 from m3u_proxy.model import State, StreamKey
 from m3u_proxy.storage.directories import claim

@@ -63,7 +63,7 @@ def test_points_are_where_ffprobe_sees_keyframes(source: Path, flagged: bool) ->
     assert batch.data == data
     assert scanner.programme is not None
     assert [stream.codec for stream in scanner.programme.streams] == codecs
-    assert scanner.has_video == bool(keyframes)
+    assert (scanner.programme.first("video") is not None) == bool(keyframes)
     offsets = [point.offset for point in batch.points]
     if keyframes:
         assert offsets == keyframes
@@ -96,7 +96,7 @@ def test_a_join_and_a_skip_are_clean_slices_of_the_source(source: Path) -> None:
     capture = join.psi + data[join.offset : leave] + first + rest
     report = verify(capture)
     assert report.first_packets[:2] == ("PAT", "PMT")
-    assert report.first_video_is_keyframe is (True if scanner.has_video else None)
+    assert report.first_video_is_keyframe is (True if scanner.programme.first("video") else None)
     assert set(report.flagged_discontinuities) == set(pids)
     slices = slices_of(capture, data)
     assert slices == [(join.offset, leave - join.offset), (back.offset, len(rest))]

@@ -14,7 +14,8 @@ import pytest
 from blockbuster import BlockBuster
 
 from m3u_proxy.ffmpeg.process import confine
-from m3u_proxy.ffmpeg.process.child import Child, Confinement, Exit
+from m3u_proxy.ffmpeg.process.child import Child, Exit
+from m3u_proxy.ffmpeg.process.confine import Confinement
 from tests.support import children
 from tests.support.children import MIB, child_of, make, read_all
 from tests.support.fake_ffmpeg import FakeFFmpeg, alive, state, until

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from m3u_proxy.upstream.address import DEFAULT_POLICY, AddressClass, Blocked, Judge
+from m3u_proxy.upstream.address import Blocked, Judge
+from m3u_proxy.upstream.policy import DEFAULT_POLICY, AddressClass
 from tests.support.attempts import at, ending, opened
 from tests.support.origin import Answer, Origin
 

@@ -9,9 +9,8 @@ from typing import cast
 import pytest
 
 from m3u_proxy.errors import ProxyError, Unavailable, UpstreamError
-from m3u_proxy.ffmpeg.command.input import SWITCHED
 from m3u_proxy.ffmpeg.ear import Ear
-from m3u_proxy.ffmpeg.process.run import Feed
+from m3u_proxy.ffmpeg.process.run import SWITCHED, Feed
 from m3u_proxy.model import SilenceCheck
 from m3u_proxy.pool.quality.leaving import Leaving
 from m3u_proxy.pool.quality.sound import AGAIN, Sound

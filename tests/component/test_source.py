@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-from m3u_proxy.upstream.address import AddressClass
+from m3u_proxy.upstream.policy import AddressClass
 from m3u_proxy.upstream.source import Limits
 from tests.support.answer import CHUNK
 from tests.support.attempts import CLOSED_WITHIN, PATIENT, QUICK, at, ending, opened

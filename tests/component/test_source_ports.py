@@ -10,7 +10,8 @@ FULL = """
 import asyncio, socket, struct, subprocess
 from m3u_proxy.errors import UpstreamError
 from m3u_proxy.upstream.address import Judge
-from m3u_proxy.upstream.source import HttpSource, Limits, request_headers
+from m3u_proxy.upstream.source import HttpSource, Limits
+from m3u_proxy.upstream.headers import request_headers
 
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as ports:

@@ -10,7 +10,7 @@ import pytest
 
 from m3u_proxy.errors import Closed, UpstreamError
 from m3u_proxy.media.sniff import MP4, MPEGTS
-from m3u_proxy.pool.vod.vod import RangeNotSatisfiable
+from m3u_proxy.pool.vod.about import RangeNotSatisfiable
 from m3u_proxy.upstream.begun import Begun, begin
 from m3u_proxy.upstream.ranges import Unsatisfiable, parse_range
 from tests.support.answer import HTML, Answer, null_packets

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from m3u_proxy.errors import UpstreamError
-from m3u_proxy.pool.vod.vod import Position, VodLimits
+from m3u_proxy.pool.vod.position import Position, VodLimits
 from tests.support.answer import Answer
 from tests.support.attempts import QUICK
 from tests.support.fake_ffmpeg import until

@@ -21,7 +21,7 @@ from m3u_proxy.ffmpeg.hls import health
 from m3u_proxy.ffmpeg.hls.shelf import Segment
 from m3u_proxy.ffmpeg.hls.writer import GIVEN_UP, HlsOutput, HlsWriter
 from m3u_proxy.ffmpeg.pipe import PipeSource
-from m3u_proxy.ffmpeg.process.child import Confinement
+from m3u_proxy.ffmpeg.process.confine import Confinement
 from m3u_proxy.ffmpeg.process.restarts import Pace
 from m3u_proxy.ffmpeg.process.run import Kit, Ledger
 from m3u_proxy.media.timeline import MAP

@@ -131,7 +131,7 @@ async def test_as_the_first_process_of_a_container(
 TASKS = {
     "sweeper": "m3u_proxy.pool.audience.Audience.run",
     "loop-lag": "m3u_proxy.observe.lag.LoopLag.run",
-    "disk-guard": "m3u_proxy.storage.disk.Guard.run",
+    "disk-guard": "m3u_proxy.storage.disk.DiskGuard.run",
     "recovery": "m3u_proxy.daemon.upkeep.recovery.recover",
     "collector": "m3u_proxy.daemon.upkeep.recovery.collect_periodically",
 }

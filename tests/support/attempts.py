@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from m3u_proxy.errors import UpstreamError
-from m3u_proxy.upstream.address import Judge, Origin
-from m3u_proxy.upstream.source import Head, HttpSource, Limits, request_headers
+from m3u_proxy.upstream.address import Judge, NamedBy
+from m3u_proxy.upstream.headers import request_headers
+from m3u_proxy.upstream.source import Head, HttpSource, Limits
 
 PATIENT = Limits(connect=8.0, first_byte=8.0, stall=8.0)
 """Limits that no answer reaches, however busy the machine."""
@@ -25,7 +26,7 @@ def at(
     limits: Limits = PATIENT,
     *,
     judge: Judge = JUDGE,
-    origin: Origin = "operator",
+    origin: NamedBy = "operator",
     tls_verify: bool = True,
     headers: dict[str, str] | None = None,
 ) -> HttpSource:

@@ -10,7 +10,8 @@ from typing import Any
 
 from blockbuster import BlockBuster
 
-from m3u_proxy.ffmpeg.process.child import Child, Confinement
+from m3u_proxy.ffmpeg.process.child import Child
+from m3u_proxy.ffmpeg.process.confine import Confinement
 from tests.support.fake_ffmpeg import FakeFFmpeg
 
 MIB = 1 << 20

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from m3u_proxy.pool.vod.vod import Position, Vod, VodLimits
+from m3u_proxy.pool.vod.position import Position, VodLimits
+from m3u_proxy.pool.vod.vod import Vod
 from m3u_proxy.upstream.source import HttpSource, Limits
 from tests.support.answer import Answer
 from tests.support.attempts import PATIENT, at

@@ -14,7 +14,7 @@ from m3u_proxy.events import Bus, Event, EventType
 from m3u_proxy.ffmpeg.hls.writer import HlsWriter
 from m3u_proxy.ffmpeg.process.run import Feed
 from m3u_proxy.ffmpeg.transcoder import Transcoder
-from m3u_proxy.media.timeline import Entry as Listed
+from m3u_proxy.media.timeline import ListedSegment as Listed
 from m3u_proxy.media.timeline import Timeline
 from m3u_proxy.model import RunSnapshot, State, Stream, StreamKey
 from m3u_proxy.pool.accounts import Accounts
@@ -31,7 +31,7 @@ from m3u_proxy.pool.pool import Pool
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.pool.viewers import Viewer
-from m3u_proxy.pool.vod.vod import VodLimits
+from m3u_proxy.pool.vod.position import VodLimits
 from m3u_proxy.pool.workshop import Parts
 from m3u_proxy.tasks import uncut
 from m3u_proxy.upstream.ask import Ask

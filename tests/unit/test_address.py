@@ -8,15 +8,8 @@ from ipaddress import ip_address
 import pytest
 
 from m3u_proxy.errors import InvalidField, UpstreamError
-from m3u_proxy.upstream.address import (
-    DEFAULT_POLICY,
-    AddressClass,
-    Blocked,
-    Judge,
-    JudgingResolver,
-    Origin,
-)
-from m3u_proxy.upstream.policy import PORT_DENY
+from m3u_proxy.upstream.address import Blocked, Judge, JudgingResolver, NamedBy
+from m3u_proxy.upstream.policy import DEFAULT_POLICY, PORT_DENY, AddressClass
 
 PUBLIC, PRIVATE, LOOPBACK, NEVER = AddressClass
 
@@ -49,7 +42,7 @@ ONE_OF_EACH = {PUBLIC: "8.8.8.8", PRIVATE: "10.0.0.1", LOOPBACK: "127.0.0.1", NE
 
 @pytest.mark.parametrize("origin", ["operator", PUBLIC, PRIVATE, LOOPBACK])
 @pytest.mark.parametrize("address", ["10.0.0.1", "fc00::1", "::ffff:192.168.1.1", "64:ff9b::a00:1"])
-def test_private_networks_can_be_opened_and_closed_to_all(origin: Origin, address: str) -> None:
+def test_private_networks_can_be_opened_and_closed_to_all(origin: NamedBy, address: str) -> None:
     opened = Judge(allow_loopback=True, allow_private=True)
     assert opened.check(address, 80, origin=origin) is PRIVATE
     with pytest.raises(Blocked) as caught:
@@ -68,7 +61,7 @@ def test_private_networks_can_be_opened_and_closed_to_all(origin: Origin, addres
         (PUBLIC, {PUBLIC}),
     ],
 )
-def test_who_may_name_what(origin: Origin, may_name: set[AddressClass]) -> None:
+def test_who_may_name_what(origin: NamedBy, may_name: set[AddressClass]) -> None:
     judge = Judge(allow_loopback=True)
     for found, address in ONE_OF_EACH.items():
         if found in may_name:

@@ -67,7 +67,7 @@ def urls(tries: Sequence[Try]) -> list[str]:
 def test_the_primary_is_tried_first_and_at_once() -> None:
     plan = a_plan(A)
     assert plan.first(5.0) == Try(P, 0, 0.0, is_switch=False)
-    assert (plan.url, plan.index, plan.attempts, plan.last_switch) == (P, 0, 0, None)
+    assert (plan.url, plan.index, plan.attempts) == (P, 0, 0)
 
 
 @pytest.mark.parametrize("resolver", [False, True])
@@ -98,7 +98,7 @@ def test_every_spare_is_tried_once_without_delay_and_then_the_last_reason_is_tol
     plan.first(0.0)
     assert plan.failed(REFUSED, 0.0) == Try(A, 1, 0.0, is_switch=True)
     assert plan.failed(BROKEN, 0.1) == Try(B, 2, 0.0, is_switch=True)
-    assert (plan.url, plan.index, plan.attempts, plan.last_switch) == (B, 2, 2, 0.1)
+    assert (plan.url, plan.index, plan.attempts) == (B, 2, 2)
     assert plan.failed(NOT_FOUND, 0.2) == GiveUp("http_404")
 
 
@@ -351,7 +351,7 @@ def test_the_resolver_is_asked_and_each_answer_counts() -> None:
     assert plan.resolved(A, 100.5) == Try(A, 1, 0.0, is_switch=True)
     assert plan.failed(Outcome("stall"), 111.0) == AskResolver(A, 1, None, "chunk_timeout_after_retries")
     assert plan.resolved(B, 111.0) == Try(B, 2, 0.0, is_switch=True)
-    assert (plan.url, plan.index, plan.attempts, plan.last_switch) == (B, 2, 2, 111.0)
+    assert (plan.url, plan.index, plan.attempts) == (B, 2, 2)
 
 
 @pytest.mark.parametrize("answer", [None, P])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from m3u_proxy.media.form import Answer, NotMedia, decide
+from m3u_proxy.media.form import Evidence, Unplayable, decide
 from m3u_proxy.media.sniff import ADTS, MATROSKA, MP3, MP4, MPEGTS, PLAYLIST, TEXT, Container
 from m3u_proxy.model import Kind
 
@@ -19,8 +19,8 @@ def answer(
     length: int | None = None,
     has_ranges: bool = False,
     is_encoded: bool = False,
-) -> Answer:
-    return Answer(container, content_type, is_part, length, has_ranges, is_encoded)
+) -> Evidence:
+    return Evidence(container, content_type, is_part, length, has_ranges, is_encoded)
 
 
 @pytest.mark.parametrize("guess", GUESSES)
@@ -38,7 +38,7 @@ def answer(
         (answer(MPEGTS, length=10**6, has_ranges=True), Kind.VOD),
     ],
 )
-def test_the_answer_decides(guess: Kind, given: Answer, kind: Kind) -> None:
+def test_the_answer_decides(guess: Kind, given: Evidence, kind: Kind) -> None:
     assert decide(guess, given, strict=False) is kind
 
 
@@ -73,12 +73,12 @@ def test_strict_is_live_whatever_is_said_of_lengths(guess: Kind) -> None:
         answer(None, is_encoded=True),
     ],
 )
-def test_what_nobody_can_play_is_refused(guess: Kind, strict: bool, given: Answer) -> None:
-    with pytest.raises(NotMedia):
+def test_what_nobody_can_play_is_refused(guess: Kind, strict: bool, given: Evidence) -> None:
+    with pytest.raises(Unplayable):
         decide(guess, given, strict=strict)
 
 
 @pytest.mark.parametrize("container", [MP3, ADTS])
 def test_endless_audio_is_refused(container: Container) -> None:
-    with pytest.raises(NotMedia, match="endless audio"):
+    with pytest.raises(Unplayable, match="endless audio"):
         decide(Kind.LIVE, answer(container), strict=False)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from m3u_proxy.errors import Forged
 from m3u_proxy.ffmpeg.hls.writer import HlsWriter
-from m3u_proxy.media.timeline import MAP, Entry, Timeline
+from m3u_proxy.media.timeline import MAP, ListedSegment, Timeline
 from m3u_proxy.web.links import Links
 from tests.support.definitions import a_client
 
@@ -30,7 +30,7 @@ class Writer:
         self.revision = 1
         self.timeline = Timeline(6, 2, 2.0)
         self.timeline.map_name = map_name
-        self.timeline.extend(Entry(number, 2.0, name) for number, name in enumerate(names))
+        self.timeline.extend(ListedSegment(number, 2.0, name) for number, name in enumerate(names))
 
 
 def page(links: Links, writer: Writer, client_id: str = "tv", stream_id: str = STREAM) -> str:
@@ -85,7 +85,7 @@ def test_an_id_from_a_player_stays_inside_its_parameter(client_id: str) -> None:
 def test_addresses_of_one_segment_stay_the_same_and_are_the_same_for_everybody() -> None:
     links, writer = Links(ROOT), Writer("segment_0.ts")
     first = token_of(urls(page(links, writer, "one"))[0])
-    writer.timeline.extend([Entry(1, 2.0, "segment_1.ts")])
+    writer.timeline.extend([ListedSegment(1, 2.0, "segment_1.ts")])
     writer.revision += 1
     again = urls(page(links, writer, "two"))
     assert token_of(again[0]) == first
@@ -95,7 +95,7 @@ def test_addresses_of_one_segment_stay_the_same_and_are_the_same_for_everybody()
 def test_a_page_is_made_once_per_revision() -> None:
     links, writer = Links(ROOT), Writer("segment_0.ts")
     page(links, writer)
-    writer.timeline.extend([Entry(1, 2.0, "segment_1.ts")])
+    writer.timeline.extend([ListedSegment(1, 2.0, "segment_1.ts")])
     assert len(urls(page(links, writer))) == 1  # nobody said that there is a new one
     writer.revision += 1
     assert len(urls(page(links, writer))) == 2

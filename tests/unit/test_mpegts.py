@@ -23,7 +23,6 @@ def test_each_keyframe_is_a_point_with_the_tables_before_it(codec: str, flagged:
     fed = Fed([sample.data])
     assert fed.data == sample.data
     assert fed.points == list(zip(sample.keyframes, sample.psi, strict=True))
-    assert fed.scanner.has_video is True
 
 
 @pytest.mark.parametrize("start", [0, (1 << 33) - 20 * 3600], ids=["zero", "wrap"])
@@ -31,7 +30,6 @@ def test_audio_alone_has_a_point_every_400_ms(start: int) -> None:
     sample = ts.programme(codec=None, pictures=50, pts=start)
     fed = Fed([sample.data])
     assert fed.offsets == sample.keyframes[::10]
-    assert fed.scanner.has_video is False
 
 
 def test_audio_whose_clock_jumps_back_still_has_points() -> None:
@@ -143,7 +141,7 @@ def test_without_a_pmt_there_is_data_and_no_point() -> None:
     fed = Fed([sample.data])
     assert fed.data == sample.data
     assert fed.points == []
-    assert (fed.scanner.psi, fed.scanner.programme, fed.scanner.has_video) == (b"", None, None)
+    assert (fed.scanner.psi, fed.scanner.programme) == (b"", None)
 
 
 # --- alignment
@@ -184,7 +182,7 @@ def test_one_bad_sync_byte_costs_one_packet() -> None:
 def test_reset_forgets_alignment_and_tables_and_keeps_totals() -> None:
     fed = Fed([b"\x01" + CHANNEL.data + b"\x47\x40"])
     fed.scanner.reset()
-    assert (fed.scanner.psi, fed.scanner.programme, fed.scanner.has_video) == (b"", None, None)
+    assert (fed.scanner.psi, fed.scanner.programme) == (b"", None)
     again = Fed([CHANNEL.data], fed.scanner)
     assert again.data == CHANNEL.data
     assert again.offsets == CHANNEL.keyframes

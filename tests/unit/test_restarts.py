@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3u_proxy.ffmpeg.hls.health import REAL_TIME, SPEED_PAUSE, SPEED_SPAN, Health, Speed
+from m3u_proxy.ffmpeg.hls.health import REAL_TIME, SPEED_PAUSE, SPEED_SPAN, Speed, Watchdog
 from m3u_proxy.ffmpeg.process.restarts import Pace, Restarts
 
 PACE = Pace()
@@ -134,7 +134,7 @@ def test_one_that_has_said_nothing_yet_is_not() -> None:
 # --- progress
 
 
-def looks(health: Health, until: float, *, fed: Callable[[int], int], unread: int = 0) -> float | None:
+def looks(health: Watchdog, until: float, *, fed: Callable[[int], int], unread: int = 0) -> float | None:
     """The second in which a writer that delivers nothing is found out, if it is."""
     for now in range(1, int(until)):
         if not health.look(float(now), fed=fed(now), unread=unread, delivered=False):
@@ -143,25 +143,25 @@ def looks(health: Health, until: float, *, fed: Callable[[int], int], unread: in
 
 
 def test_input_without_output_is_a_stall() -> None:
-    assert looks(Health(10.0, 0.0), 60, fed=lambda now: now) == 11
+    assert looks(Watchdog(10.0, 0.0), 60, fed=lambda now: now) == 11
 
 
 def test_a_full_pipe_is_a_stall_although_nothing_is_fed_any_more() -> None:
-    assert looks(Health(10.0, 0.0), 60, fed=lambda _: 5, unread=1 << 16) == 11
+    assert looks(Watchdog(10.0, 0.0), 60, fed=lambda _: 5, unread=1 << 16) == 11
 
 
 def test_a_silent_source_is_not_the_fault_of_ffmpeg() -> None:
-    assert looks(Health(10.0, 0.0), 600, fed=lambda _: 0) is None
+    assert looks(Watchdog(10.0, 0.0), 600, fed=lambda _: 0) is None
 
 
 def test_the_source_is_blamed_for_so_long_only() -> None:
-    found = looks(Health(10.0, 0.0, patience=60.0), 600, fed=lambda _: 0)
+    found = looks(Watchdog(10.0, 0.0, patience=60.0), 600, fed=lambda _: 0)
     assert found is not None
     assert 60 < found < 75
 
 
 def test_empty_files_are_forgiven_for_a_moment() -> None:
-    health = Health(10.0, 0.0)
+    health = Watchdog(10.0, 0.0)
     assert not health.is_hollow(1.0, hollow=True)
     assert not health.is_hollow(2.0, hollow=False)
     assert not health.is_hollow(3.0, hollow=True)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3u_proxy.ffmpeg.process.progress import Progress, ProgressParser
-from m3u_proxy.ffmpeg.process.stderr import LINE_BYTES, LINES_KEPT, Diagnosis, Tail, classify
+from m3u_proxy.ffmpeg.process.stderr import LINE_BYTES, LINES_KEPT, Diagnosis, StderrLines, classify
 from m3u_proxy.redact import redact
 
 NOTHING = Diagnosis(None, None)
@@ -127,7 +127,7 @@ def same(text: str) -> str:
 
 
 def test_lines_end_at_cr_and_lf_wherever_the_read_was_cut() -> None:
-    tail = Tail(same)
+    tail = StderrLines(same)
     assert tail.feed(b"one\ntw") == ["one"]
     assert tail.feed(b"o\r\nthree\rfo") == ["two", "three"]
     assert tail.feed(b"ur") == []
@@ -139,7 +139,7 @@ def test_lines_end_at_cr_and_lf_wherever_the_read_was_cut() -> None:
 
 def test_lines_are_redacted_and_free_of_control_characters() -> None:
     """A111."""
-    tail = Tail(redact)
+    tail = StderrLines(redact)
     tail.feed(b"\x1b[31mhttp://p.example/live/user/pass/1.ts\x1b[0m \x07\xff\xfe end\x85\n")
     (line,) = tail.last(1)
     assert "user" not in line
@@ -149,7 +149,7 @@ def test_lines_are_redacted_and_free_of_control_characters() -> None:
 
 
 def test_a_long_line_is_cut_and_its_rest_skipped() -> None:
-    tail = Tail(same)
+    tail = StderrLines(same)
     found = []
     for _ in range(40):
         found += tail.feed(b"x" * 65536)
@@ -160,21 +160,21 @@ def test_a_long_line_is_cut_and_its_rest_skipped() -> None:
 @pytest.mark.parametrize("length", [LINE_BYTES - 1, LINE_BYTES, LINE_BYTES + 1, 3 * LINE_BYTES])
 def test_a_line_is_never_longer_than_its_limit(length: int) -> None:
     for step in (7, 1000, 5000):
-        tail, text, found = Tail(same), b"a" * length + b"\nb\n", []
+        tail, text, found = StderrLines(same), b"a" * length + b"\nb\n", []
         for at in range(0, len(text), step):
             found += tail.feed(text[at : at + step])
         assert found == ["a" * min(length, LINE_BYTES), "b"]
 
 
 def test_the_newest_lines_are_kept() -> None:
-    tail = Tail(same)
+    tail = StderrLines(same)
     for number in range(LINES_KEPT + 50):
         tail.feed(f"line {number}\n".encode())
     assert tail.last(LINES_KEPT + 50) == [f"line {number}" for number in range(50, LINES_KEPT + 50)]
 
 
 def test_a_flood_costs_its_harmless_lines_only() -> None:
-    tail = Tail(same)
+    tail = StderrLines(same)
     noise = [f"noise {number}" for number in range(3000)]
     noise[1500] = "av_interleaved_write_frame(): No space left on device"
     found = tail.feed("\n".join(noise).encode() + b"\n")
@@ -188,7 +188,7 @@ def test_a_flood_costs_its_harmless_lines_only() -> None:
 @given(st.integers(0, 3000), st.integers(1, 70000))
 def test_an_error_is_seen_wherever_it_stands_in_a_flood(position: int, step: int) -> None:
     """F53: a write error in a flood."""
-    tail = Tail(same)
+    tail = StderrLines(same)
     noise = [b"[mpegts @ 0x55d0] something is odd with packet %d" % number for number in range(3001)]
     noise[position] = b"[hls @ 0x55d0] Failed to open file 'segment_1.ts'"
     text, found = b"\r\n".join(noise) + b"\r\n", []
@@ -200,7 +200,7 @@ def test_an_error_is_seen_wherever_it_stands_in_a_flood(position: int, step: int
 
 @given(st.lists(st.binary(max_size=2000), max_size=12))
 def test_any_bytes_become_printable_lines(pieces: list[bytes]) -> None:
-    tail = Tail(same)
+    tail = StderrLines(same)
     for piece in pieces:
         for line in tail.feed(piece):
             assert 0 < len(line) <= LINE_BYTES
@@ -221,7 +221,7 @@ def test_any_bytes_become_printable_lines(pieces: list[bytes]) -> None:
     ],
 )
 def test_a_read_of_64_kib_costs_little(chunk: bytes) -> None:
-    tail = Tail(redact)
+    tail = StderrLines(redact)
     started = time.process_time()
     for _ in range(64):
         assert len(tail.feed(chunk)) <= 60

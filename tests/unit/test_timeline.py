@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3u_proxy.media.timeline import MAP, BadPlaylist, Entry, Timeline, Written, parse
+from m3u_proxy.media.timeline import MAP, BadPlaylist, ListedSegment, Timeline, Written, parse
 
 WRITTEN = """#EXTM3U
 #EXT-X-VERSION:6
@@ -30,7 +30,7 @@ segment_9.ts
 
 
 def written(*numbers: int, duration: float = 2.0, map_name: str | None = None) -> Written:
-    entries = tuple(Entry(number, duration, f"segment_{number}.ts") for number in numbers)
+    entries = tuple(ListedSegment(number, duration, f"segment_{number}.ts") for number in numbers)
     return Written(entries, map_name)
 
 
@@ -49,9 +49,9 @@ def render(timeline: Timeline) -> str:
 def test_a_playlist_of_ffmpeg_is_read() -> None:
     assert parse(WRITTEN) == Written(
         (
-            Entry(7, 2.0, "segment_7.ts", date="2026-05-01T10:00:00.000+0000"),
-            Entry(8, 1.5, "segment_8.ts", discontinuity=True),
-            Entry(9, 2.0, "segment_9.ts"),
+            ListedSegment(7, 2.0, "segment_7.ts", date="2026-05-01T10:00:00.000+0000"),
+            ListedSegment(8, 1.5, "segment_8.ts", discontinuity=True),
+            ListedSegment(9, 2.0, "segment_9.ts"),
         ),
         None,
     )
@@ -152,7 +152,7 @@ def test_a_playlist_lists_the_window_with_our_addresses() -> None:
 def test_fragmented_mp4_has_its_map_and_the_version_that_allows_it() -> None:
     timeline = Timeline(3, 2, 2.0)
     timeline.map_name = "init.mp4"
-    timeline.extend([Entry(0, 2.0, "segment_0.m4s", date="2026-05-01T10:00:00Z")])
+    timeline.extend([ListedSegment(0, 2.0, "segment_0.m4s", date="2026-05-01T10:00:00Z")])
     lines = render(timeline).splitlines()
     assert "#EXT-X-VERSION:7" in lines
     assert lines[-4:] == [
@@ -243,7 +243,9 @@ def test_every_ffmpeg_has_an_initialization_section_of_its_own() -> None:
 def dated(*seconds: int) -> Written:
     """FFmpeg's playlist, its segments of 2 s dated so many seconds after noon."""
     dates = [f"2026-05-01T12:00:{second:02d}.000+0000" for second in seconds]
-    return Written(tuple(Entry(n, 2.0, f"segment_{n}.ts", date=date) for n, date in enumerate(dates)), None)
+    return Written(
+        tuple(ListedSegment(n, 2.0, f"segment_{n}.ts", date=date) for n, date in enumerate(dates)), None
+    )
 
 
 @pytest.mark.parametrize(
@@ -265,7 +267,7 @@ def test_the_dates_of_a_new_ffmpeg_do_not_go_back(second_run: list[int], shown_a
 def test_a_date_that_is_none_is_passed_on(date: str) -> None:
     timeline = Timeline(6, 2, 2.0)
     for _ in range(2):
-        timeline.extend(timeline.missing(Written((Entry(0, 2.0, "segment_0.ts", date=date),), None)))
+        timeline.extend(timeline.missing(Written((ListedSegment(0, 2.0, "segment_0.ts", date=date),), None)))
         timeline.restart()
     assert [entry.date for entry in timeline.listed()] == [date, date]
 
@@ -373,11 +375,11 @@ class FFmpeg:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._entries: list[Entry] = []
+        self._entries: list[ListedSegment] = []
 
     def write(self, duration: float) -> None:
         number = len(self._entries)
-        self._entries.append(Entry(number, duration, f"segment_{number}.ts"))
+        self._entries.append(ListedSegment(number, duration, f"segment_{number}.ts"))
 
     def playlist(self) -> Written:
         return Written(tuple(self._entries[-self._size :]), None)
@@ -453,7 +455,9 @@ def test_ffmpeg_may_begin_its_numbers_anywhere() -> None:
 
 def test_what_has_left_the_playlist_can_be_dropped_and_nothing_else() -> None:
     timeline = Timeline(window=2, extra=3, target=2.0)
-    timeline.extend([Entry(number, 2.0, f"{number}.ts", discontinuity=number == 1) for number in range(4)])
+    timeline.extend(
+        [ListedSegment(number, 2.0, f"{number}.ts", discontinuity=number == 1) for number in range(4)]
+    )
     assert timeline.unlisted == 2
     timeline.drop(1)
     assert timeline.served() == {1, 2, 3}

@@ -40,7 +40,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class TemplateInput:
     """One ``-i`` and what stands before it. ``graph`` is that of a generated source; the stream has none."""
 
     settings: tuple[Setting, ...]
@@ -52,7 +52,7 @@ class Command:
     """What a template asks for. ``targets`` are the arguments that name an output."""
 
     preamble: tuple[Setting, ...]
-    inputs: tuple[Input, ...]
+    inputs: tuple[TemplateInput, ...]
     output: tuple[Setting, ...]
     targets: tuple[str, ...]
 
@@ -76,7 +76,7 @@ class _Reader:
     pending: list[tuple[int, Setting]] = field(default_factory=list)
     """Options, with their positions, whose input or output has not come yet."""
     preamble: list[Setting] = field(default_factory=list)
-    inputs: list[Input] = field(default_factory=list)
+    inputs: list[TemplateInput] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
     output: list[Setting] = field(default_factory=list)
 
@@ -136,7 +136,7 @@ class _Reader:
         if argument.text in self.urls:
             if any(one.graph is None for one in self.inputs):
                 self._refuse(position, "the stream is an input already")
-            self.inputs.append(Input(tuple(self._settle(options.STREAM_INPUT))))
+            self.inputs.append(TemplateInput(tuple(self._settle(options.STREAM_INPUT))))
             return
         if Setting("f", "", "lavfi") not in (setting for _, setting in self.pending):
             self._refuse(position, "inputs are {input_url} and, after -f lavfi, generated sources")
@@ -145,7 +145,7 @@ class _Reader:
             reason = "not a generated source"
         if reason is not None:
             self._refuse(position, reason)
-        self.inputs.append(Input(tuple(self._settle(options.GENERATED_INPUT)), argument.text))
+        self.inputs.append(TemplateInput(tuple(self._settle(options.GENERATED_INPUT)), argument.text))
 
     def _settle(self, *sides: Mapping[str, Rule]) -> Iterable[Setting]:
         """Check the pending options against ``sides``; returns those to keep."""

@@ -22,8 +22,6 @@ _OF_MPEGTS = frozenset({"resync_size", "fix_teletext_pts", "scan_all_pmts", "mer
 """Private options of one demuxer: FFmpeg refuses to start when another one is given them."""
 _IN_PLAYLISTS = "hls,mpegts,mov,aac,ac3,eac3,mp3,webvtt"
 """What segments may hold. FFmpeg guesses their format, and some formats name further files."""
-SWITCHED = "switched"
-"""Why a run ends whose source was replaced by another: no failure, and the next one begins at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +71,7 @@ class Input:
             yield "-re"
         yield from ("-protocol_whitelist", self.protocols)
         if not self.is_stdin:
-            if self.demuxer == "hls":
-                yield from (
-                    "-http_multiple",
-                    "0",
-                )  # no next segment beside this one: accounts allow one request
+            if self.demuxer == "hls":  # no next segment beside this one: accounts allow one request
+                yield from ("-http_multiple", "0")
             yield from ("-format_whitelist", _IN_PLAYLISTS if self.demuxer == "hls" else self.demuxer)
         yield from ("-f", self.demuxer, "-i", self.url)

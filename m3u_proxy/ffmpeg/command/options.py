@@ -127,7 +127,6 @@ _SVTAV1 = (
     "tune film-grain keyint lookahead rc tbr mbr pred-struct fast-decode tile-columns tile-rows scd lp crf"
 )
 
-
 _PROTOCOLS = _like(r"(http|https|tcp|tls|crypto|pipe)(,(http|https|tcp|tls|crypto|pipe))*")
 
 
@@ -261,14 +260,15 @@ _MUXING = {
 
 OUTPUT = _MAPPING | _ENCODING | _MUXING | _rules("f", NAME)
 
-_RELATIVE_NAME = _like(r"(?!.*\.\.)[A-Za-z0-9_%.+-][A-Za-z0-9_%.+/-]{0,99}")
+is_relative_name = _like(r"(?!.*\.\.)[A-Za-z0-9_%.+-][A-Za-z0-9_%.+/-]{0,99}")
+"""Whether a value names a file below the working directory, and nothing else."""
 
 HLS = {
     **_rules("hls_time", _like(r"\d{1,2}(\.\d{1,6})?")),
     **_rules("hls_list_size hls_delete_threshold", _like(r"\d{1,6}")),
     **_rules("hls_flags", _flags(_HLS_FLAGS)),
     **_rules("hls_segment_type", _one_of("mpegts fmp4")),
-    **_rules("hls_segment_filename hls_fmp4_init_filename", _RELATIVE_NAME),
+    **_rules("hls_segment_filename hls_fmp4_init_filename", is_relative_name),
     **_rules("hls_init_time hls_allow_cache start_number strftime strftime_mkdir", NUMBER),
     **_rules("hls_playlist_type hls_start_number_source", NAME),
 }

@@ -6,7 +6,6 @@ output or files with fixed names in the working directory.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +13,7 @@ from typing import Literal
 from m3u_proxy.errors import BadTemplate
 from m3u_proxy.ffmpeg.command.arguments import Command, Setting, read, shown
 from m3u_proxy.ffmpeg.command.input import Input
-from m3u_proxy.ffmpeg.command.options import HLS, flags_set
+from m3u_proxy.ffmpeg.command.options import HLS, flags_set, is_relative_name
 from m3u_proxy.ffmpeg.command.shape import HlsOptions, segment_names
 from m3u_proxy.ffmpeg.command.template import check_format, check_variables, fill
 
@@ -47,7 +46,6 @@ _FRAGMENTED = frozenset({"frag_keyframe", "frag_every_frame", "frag_custom", "da
 _HEADS = frozenset({"empty_moov", "delay_moov"})
 _UNPACKED = ("-bsf:a", "aac_adtstoasc")
 _JUDGED_ONCE = ("f", "movflags", "hls_time", "hls_list_size", "hls_segment_type", "hls_delete_threshold")
-_RELATIVE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_%.+-][A-Za-z0-9_%.+/-]{0,99}")
 
 _SYNC_METHODS = {"0": "passthrough", "1": "cfr", "2": "vfr", "-1": "auto"}
 _FPS_MODE_SINCE = (5, 1)
@@ -128,7 +126,7 @@ def _check_hls(command: Command) -> None:
     if len(names) > 1:
         raise BadTemplate(f"a second output: {shown(names[1])}")
     for name in names:
-        if not _RELATIVE.fullmatch(name):
+        if not is_relative_name(name):
             raise BadTemplate(f"output {shown(name)} is outside the stream's own directory")
     for one in command.output:
         if one.name == "f" and one.value not in ("hls", *_CONTAINERS):

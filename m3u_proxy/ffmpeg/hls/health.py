@@ -19,7 +19,7 @@ SPEED_PAUSE = 60.0
 """Least seconds between two complaints about it."""
 
 
-class Health:
+class Watchdog:
     """Progress of a writer: a finished segment every so often, while there is input.
 
     ``patience`` bounds how long the source is blamed for a silence.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from m3u_proxy.media.timeline import Entry, Timeline, parse
+from m3u_proxy.media.timeline import ListedSegment, Timeline, parse
 from m3u_proxy.storage.directories import Claim
 
 PLAYLIST = "index.m3u8"
@@ -51,7 +51,7 @@ class Segment:
 class Delivery:
     """What one look found: new entries, and their files by number, with that of the map they need."""
 
-    entries: list[Entry]
+    entries: list[ListedSegment]
     files: dict[int, Segment]
     map_name: str | None
 
@@ -99,7 +99,7 @@ class Shelf:
             if init is None:
                 return None
             files[self._timeline.map_number] = init
-        entries: list[Entry] = []
+        entries: list[ListedSegment] = []
         for entry in self._timeline.missing(written):
             segment = self._open(entry.name)
             if segment is None:

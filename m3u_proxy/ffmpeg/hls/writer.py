@@ -12,12 +12,12 @@ from time import monotonic
 from typing import TypeVar
 
 from m3u_proxy.errors import ProxyError, Unavailable
-from m3u_proxy.ffmpeg.command.input import SWITCHED, Input
+from m3u_proxy.ffmpeg.command.input import Input
 from m3u_proxy.ffmpeg.hls.departures import Departures
-from m3u_proxy.ffmpeg.hls.health import Health, Speed
+from m3u_proxy.ffmpeg.hls.health import Speed, Watchdog
 from m3u_proxy.ffmpeg.hls.shelf import Delivery, Segment, Shelf
 from m3u_proxy.ffmpeg.process.restarts import Pace, Restarts
-from m3u_proxy.ffmpeg.process.run import COMPLETED, RETRY_AFTER, Feed, Kit, Lost, Run
+from m3u_proxy.ffmpeg.process.run import COMPLETED, RETRY_AFTER, SWITCHED, Feed, Kit, Lost, Run
 from m3u_proxy.lifecycle import Running
 from m3u_proxy.media.timeline import Timeline
 from m3u_proxy.model import Kind, Naming, RunSnapshot, State, StreamKey
@@ -214,7 +214,7 @@ class HlsWriter(Running):
 
         Raises when the run is lost or makes no progress.
         """
-        health, speed = Health(self._output.stall, monotonic(), run.patience), Speed()
+        health, speed = Watchdog(self._output.stall, monotonic(), run.patience), Speed()
         while True:
             await asyncio.wait([run.failure], timeout=LOOK_INTERVAL)
             if run.failure.done():

@@ -36,10 +36,8 @@ KILL_WAIT = 1.0
 
 _TAIL_BYTES = 4096
 
-__all__ = ["Child", "Confinement", "Exit"]
-
 Argv = Sequence[str] | Callable[[int], Sequence[str]]
-Sink = Callable[[bytes], None]
+OnBytes = Callable[[bytes], None]
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +73,8 @@ class Child:
         confinement: Confinement,
         stdin: bool,
         stdout: bool,
-        on_stderr: Sink,
-        on_progress: Sink,
+        on_stderr: OnBytes,
+        on_progress: OnBytes,
     ) -> None:
         self.stdin_fd: int | None = None
         self.stdout_fd: int | None = None
@@ -262,7 +260,7 @@ class Child:
 class _Drain:
     """Reads one pipe to its end, a bounded piece per turn of the loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, sink: Sink) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, sink: OnBytes) -> None:
         self._loop = loop
         self._fd: int | None = fd
         self._sink = sink

@@ -21,9 +21,10 @@ from typing import Protocol
 
 from m3u_proxy.errors import Closed, ProxyError, Unavailable
 from m3u_proxy.ffmpeg.command.input import Input
-from m3u_proxy.ffmpeg.process.child import Child, Confinement, Exit
+from m3u_proxy.ffmpeg.process.child import Child, Exit
+from m3u_proxy.ffmpeg.process.confine import Confinement
 from m3u_proxy.ffmpeg.process.progress import Progress, ProgressParser
-from m3u_proxy.ffmpeg.process.stderr import Tail, classify
+from m3u_proxy.ffmpeg.process.stderr import StderrLines, classify
 from m3u_proxy.redact import redact
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ Argv = Callable[[int, Input], Sequence[str]]
 RETRY_AFTER = 5.0
 COMPLETED = "completed"
 """Reason of a run that has come to the end of a finite input: no failure."""
+SWITCHED = "switched"
+"""Reason of a run whose source was replaced by another: no failure, and the next one begins at once."""
 LONGEST_SILENCE = 60.0
 """Seconds without input and output that are put down to a source on the loopback: from there, a FFmpeg that
 hangs and asks for no more looks the same. Longer than it takes to give up a source."""
@@ -133,7 +136,7 @@ class Run:
         self._feed = feed
         self._kind = kind
         self._who = {"stream": stream}
-        self._tail = Tail(self._masked)
+        self._tail = StderrLines(self._masked)
         self._listener = on_stderr
         self._progress = ProgressParser()
         self._child: Child | None = None
@@ -150,11 +153,6 @@ class Run:
     def progress(self) -> Progress | None:
         """FFmpeg's own latest figures."""
         return self._progress.latest
-
-    @property
-    def speed(self) -> float | None:
-        """FFmpeg's own figure, an average since its start; 1.0 is real time."""
-        return self.progress.speed if self.progress else None
 
     @property
     def media_info(self) -> dict[str, object]:

@@ -75,7 +75,7 @@ def classify(line: str) -> Diagnosis:
     return Diagnosis("unknown", pattern)
 
 
-class Tail:
+class StderrLines:
     """The last lines of a child's stderr, and the lines as they come.
 
     Work and memory per read are bounded: in a flood harmless lines are left out, which ``suppressed`` counts,

@@ -8,7 +8,7 @@ from typing import Final
 
 from m3u_proxy.media.hls.attributes import byte_range, parse_list, words, write_list
 from m3u_proxy.media.hls.guard import Guard, is_clean
-from m3u_proxy.media.hls.model import Kind, NotAPlaylist, Reference, Role, Slot
+from m3u_proxy.media.hls.model import NotAPlaylist, Reference, Role, Slot, SlotKind
 from m3u_proxy.media.hls.variables import Variables
 
 LINE: Final = 16 * 1024
@@ -52,7 +52,7 @@ class Draft:
 
     def slot(
         self,
-        kind: Kind,
+        kind: SlotKind,
         head: str,
         reference: Reference | None = None,
         tail: str = "",
@@ -60,7 +60,7 @@ class Draft:
         attributes: Mapping[str, str] = _NONE,
     ) -> None:
         """Add a slot behind the text so far; raises :class:`NotAPlaylist` where there are too many."""
-        if kind is Kind.SEGMENT:
+        if kind is SlotKind.SEGMENT:
             self.segments += 1
         elif len(self.slots) - self.segments >= _TAGS:
             raise NotAPlaylist("the playlist has too many entries", reason="too_large")
@@ -73,18 +73,18 @@ class Draft:
         self.segments += 1
         self.text.append(extinf)
         reference = Reference(Role.SEGMENT, uri)
-        self.slots.append(Slot("".join(self.text), "", reference, "#EXT-X-GAP\n", Kind.SEGMENT))
+        self.slots.append(Slot("".join(self.text), "", reference, "#EXT-X-GAP\n", SlotKind.SEGMENT))
         self.text = ["\n"]
 
     def refuse(self, scope: str = "") -> None:
         """Leave a line out; ``scope`` of a key or map: what needs it cannot be played."""
         self.dropped += 1
         if scope:
-            self.slot(Kind.KEY, "", scope=scope)
+            self.slot(SlotKind.KEY, "", scope=scope)
 
     def reference(
         self,
-        kind: Kind,
+        kind: SlotKind,
         role: Role,
         tag: str,
         attributes: Mapping[str, str],

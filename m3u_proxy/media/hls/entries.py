@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from m3u_proxy.media.hls.attributes import parse_list
-from m3u_proxy.media.hls.model import ALL_KEYS, MAPS, Kind, Playlist, Reference, Slot, without
+from m3u_proxy.media.hls.model import ALL_KEYS, MAPS, Playlist, Reference, Slot, SlotKind, without
 
 Force = Mapping[str, Slot]
 """Keys and the map in force, by scope."""
@@ -21,7 +21,7 @@ NOTHING: Final[Force] = MappingProxyType({})
 _DISCONTINUITY: Final = "#EXT-X-DISCONTINUITY\n"
 _IDENTITY: Final = "KEYFORMAT=identity"
 _KEY: Final = "#EXT-X-KEY:"
-_CLEAR: Final = Slot("", f"{_KEY}METHOD=NONE\n", None, "", Kind.KEY, ALL_KEYS)
+_CLEAR: Final = Slot("", f"{_KEY}METHOD=NONE\n", None, "", SlotKind.KEY, ALL_KEYS)
 _LASTING: Final = re.compile(
     r"^#EXT(?:M3U|-X-(VERSION|TARGETDURATION|MEDIA-SEQUENCE|DISCONTINUITY-SEQUENCE|PLAYLIST-TYPE|ENDLIST"
     r"|INDEPENDENT-SEGMENTS|I-FRAMES-ONLY|START|SERVER-CONTROL|PART-INF|ALLOW-CACHE))"
@@ -32,7 +32,7 @@ _BREAKS: Final = re.compile(r"^#EXT-X-DISCONTINUITY(?=[:\s]|\Z)[^\n]*\n?", re.MU
 _LEAD: Final = re.compile(r"(?:\r?\n)?(?:#EXT-X-DISCONTINUITY(?=[:\s])[^\n]*\n)*")
 _NO_SCOPES: Final[frozenset[str]] = frozenset()
 _REPLACING: Final = frozenset({_IDENTITY, ALL_KEYS})
-_STAYS: Final = frozenset({Kind.SEGMENT, Kind.KEY, Kind.MAP})
+_STAYS: Final = frozenset({SlotKind.SEGMENT, SlotKind.KEY, SlotKind.MAP})
 
 
 class Entry(NamedTuple):
@@ -119,7 +119,7 @@ def read(playlist: Playlist, source: int) -> Reading:
         slots.append(Slot(before, head, reference, tail, kind, scope, attributes))
         if scope:
             behind = in_force(behind, slots[-1:])
-        if kind is Kind.SEGMENT:
+        if kind is SlotKind.SEGMENT:
             entries.append(Entry(sequence, tuple(slots), breaks, ahead, behind))
             slots, breaks, ahead = [], 0, behind
             sequence += 1

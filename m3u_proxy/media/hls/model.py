@@ -52,7 +52,7 @@ class Reference(NamedTuple):
     """Which of the sources of a splice listed it: the same URI may be another thing elsewhere."""
 
 
-class Kind(Enum):
+class SlotKind(Enum):
     """How a slot is written, and what becomes of others when its target cannot be used."""
 
     SEGMENT = auto()  # becomes a gap
@@ -76,7 +76,7 @@ class Slot(NamedTuple):
     """``None``: written without a URL, except for a segment, which is a gap."""
     tail: str
     """Written behind the URL. For a segment: the tag that is put ahead of it where it is a gap."""
-    kind: Kind
+    kind: SlotKind
     scope: str = ""
     """The KEYFORMAT of a key, ``ALL_KEYS`` or ``MAPS``: a later one of the same scope replaces it."""
     attributes: Mapping[str, str] = MappingProxyType({})
@@ -108,7 +108,7 @@ class Playlist:
     @cached_property
     def length(self) -> int:
         """How many segments are listed, gaps included."""
-        return [slot.kind for slot in self.slots].count(Kind.SEGMENT)
+        return [slot.kind for slot in self.slots].count(SlotKind.SEGMENT)
 
     def segments(self) -> tuple[Reference, ...]:
         """The media segments, in order."""
@@ -124,7 +124,7 @@ class Playlist:
         for before, head, reference, tail, kind, scope, _ in self.slots:
             out.append(before)
             url = "" if reference is None else url_of(reference)
-            if kind is Kind.SEGMENT:
+            if kind is SlotKind.SEGMENT:
                 out.append(url if url and not unusable else tail + GAP_URL)
             elif _usable(kind, scope, bool(head) and url is not None, unusable):
                 out.append(f"{head}{url}{tail}")
@@ -133,7 +133,7 @@ class Playlist:
 
     def variants(self) -> tuple[Reference, ...]:
         """The playlists to choose from, that of the highest BANDWIDTH first; none in a media playlist."""
-        slots = [slot for slot in self.slots if slot.kind is Kind.VARIANT]
+        slots = [slot for slot in self.slots if slot.kind is SlotKind.VARIANT]
         return references_of(sorted(slots, key=_bandwidth, reverse=True))
 
     def narrowed(self, is_usable: Callable[[Reference], bool] = lambda _: True) -> Playlist:
@@ -143,17 +143,17 @@ class Playlist:
         """
         if not self.is_multivariant:
             return self
-        usable = [slot for slot in self.slots if slot.kind is Kind.VARIANT and _leads(slot, is_usable)]
+        usable = [slot for slot in self.slots if slot.kind is SlotKind.VARIANT and _leads(slot, is_usable)]
         best = max(usable, key=_bandwidth, default=None)
         renditions = [_rendition(self.slots, best, kind) for kind in ("AUDIO", "VIDEO")] if best else []
         kept = filter(None, (best, *renditions))
         left = {id(slot) for slot in self.slots if slot.kind in _CHOICES}.difference(map(id, kept))
         slots, trailer = without(self.slots, self.trailer, left)
-        slots = tuple(_plain_variant(slot) if slot.kind is Kind.VARIANT else slot for slot in slots)
+        slots = tuple(_plain_variant(slot) if slot.kind is SlotKind.VARIANT else slot for slot in slots)
         return replace(self, slots=slots, trailer=trailer, references=references_of(slots))
 
 
-_CHOICES: Final = frozenset({Kind.VARIANT, Kind.RENDITION, Kind.I_FRAMES})
+_CHOICES: Final = frozenset({SlotKind.VARIANT, SlotKind.RENDITION, SlotKind.I_FRAMES})
 
 
 def references_of(slots: Iterable[Slot]) -> tuple[Reference, ...]:
@@ -173,9 +173,9 @@ def without(slots: Iterable[Slot], trailer: str, left: Collection[int]) -> tuple
     return tuple(kept), carried + trailer
 
 
-def _usable(kind: Kind, scope: str, is_usable: bool, unusable: set[str]) -> bool:
+def _usable(kind: SlotKind, scope: str, is_usable: bool, unusable: set[str]) -> bool:
     """Whether a slot is written; keeps the scopes whose key or map in force cannot be used."""
-    if kind is Kind.PART:
+    if kind is SlotKind.PART:
         return is_usable and not unusable
     if scope == ALL_KEYS:
         unusable.intersection_update({MAPS})
@@ -199,7 +199,7 @@ def _rendition(slots: Iterable[Slot], variant: Slot, kind: str) -> Slot | None:
     members = [
         slot
         for slot in slots
-        if slot.kind is Kind.RENDITION
+        if slot.kind is SlotKind.RENDITION
         and slot.attributes.get("TYPE") == kind
         and unquoted(slot.attributes.get("GROUP-ID")) == group
     ]

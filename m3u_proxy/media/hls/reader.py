@@ -14,7 +14,7 @@ from typing import Final
 from m3u_proxy.media.hls.attributes import write_byte_range, write_list
 from m3u_proxy.media.hls.draft import ENTRIES, LINE, Draft
 from m3u_proxy.media.hls.guard import is_clean
-from m3u_proxy.media.hls.model import Kind, NotAPlaylist, Reference, Role
+from m3u_proxy.media.hls.model import NotAPlaylist, Reference, Role, SlotKind
 from m3u_proxy.media.hls.tags import HANDLERS, repair_bandwidth
 
 LONGEST: Final = 60.0
@@ -127,7 +127,7 @@ class Reader:
         self.variants += 1
         if self.variants > ENTRIES:
             raise NotAPlaylist("the playlist has too many variants", reason="too_large")
-        self.draft.slot(Kind.VARIANT, head, Reference(Role.PLAYLIST, uri), end, attributes=attributes)
+        self.draft.slot(SlotKind.VARIANT, head, Reference(Role.PLAYLIST, uri), end, attributes=attributes)
 
     def _segment(self, uri: str, end: str) -> None:
         is_usable = bool(uri) and is_clean(uri)
@@ -141,7 +141,9 @@ class Reader:
                 self.draft.text.append(f"#EXT-X-BYTERANGE:{write_byte_range(span)}{range_end}")
         gap_tag = "" if self._is_gap else f"#EXT-X-GAP{end or chr(10)}"
         self._is_gap = False
-        self.draft.slot(Kind.SEGMENT, "", Reference(Role.SEGMENT, uri, span) if is_usable else None, gap_tag)
+        self.draft.slot(
+            SlotKind.SEGMENT, "", Reference(Role.SEGMENT, uri, span) if is_usable else None, gap_tag
+        )
         self.draft.text.append(end)
 
     def _extinf(self, line: str, end: str) -> None:

@@ -24,7 +24,7 @@ from m3u_proxy.media.hls.entries import (
     with_break,
     with_explicit_ivs,
 )
-from m3u_proxy.media.hls.model import MAPS, Kind, Playlist, Role, Slot, references_of
+from m3u_proxy.media.hls.model import MAPS, Playlist, Role, Slot, SlotKind, references_of
 
 _KEPT: Final = 3
 """Segments of before that a seam leaves listed, at least: as far behind the live edge players begin."""
@@ -302,7 +302,7 @@ def _agree(one: Playlist, other: Playlist) -> bool:
 
 
 def _names(playlist: Playlist) -> list[str | None]:
-    segments = (slot.reference for slot in playlist.slots if slot.kind is Kind.SEGMENT)
+    segments = (slot.reference for slot in playlist.slots if slot.kind is SlotKind.SEGMENT)
     return [None if segment is None else segment.uri.partition("?")[0] for segment in segments]
 
 

@@ -14,7 +14,7 @@ from typing import Final
 from m3u_proxy.media.hls.attributes import byte_range, parse_list, unquoted, write_byte_range, write_list
 from m3u_proxy.media.hls.draft import Draft
 from m3u_proxy.media.hls.guard import is_clean
-from m3u_proxy.media.hls.model import ALL_KEYS, MAPS, Kind, Role
+from m3u_proxy.media.hls.model import ALL_KEYS, MAPS, Role, SlotKind
 
 Handler = Callable[[Draft, str, str, str], None]
 """Takes the draft, the tag's name with its ``#``, its value, and the line's end."""
@@ -37,9 +37,9 @@ def _with_any_uri(draft: Draft, value: str) -> dict[str, str]:
     return attributes
 
 
-def _with_uri(role: Role, kind: Kind, draft: Draft, tag: str, value: str, end: str) -> None:
+def _with_uri(role: Role, kind: SlotKind, draft: Draft, tag: str, value: str, end: str) -> None:
     attributes = _with_any_uri(draft, value)
-    if kind is Kind.I_FRAMES:
+    if kind is SlotKind.I_FRAMES:
         repair_bandwidth(attributes)
     draft.reference(kind, role, tag, attributes, end)
 
@@ -47,18 +47,18 @@ def _with_uri(role: Role, kind: Kind, draft: Draft, tag: str, value: str, end: s
 def _media(draft: Draft, tag: str, value: str, end: str) -> None:
     attributes = draft.attributes(value)
     if "URI" in attributes:
-        draft.reference(Kind.RENDITION, Role.PLAYLIST, tag, attributes, end)
+        draft.reference(SlotKind.RENDITION, Role.PLAYLIST, tag, attributes, end)
     elif draft.reveals(attributes):
         draft.refuse()
     else:  # the variants' own segments hold it
         line = f"{tag}:{write_list(attributes)}{end}"
-        draft.slot(Kind.RENDITION, line, attributes=attributes)
+        draft.slot(SlotKind.RENDITION, line, attributes=attributes)
 
 
 def _session_data(draft: Draft, tag: str, value: str, end: str) -> None:
     attributes = draft.attributes(value)
     if "URI" in attributes:
-        draft.reference(Kind.OTHER, Role.DATA, tag, attributes, end)
+        draft.reference(SlotKind.OTHER, Role.DATA, tag, attributes, end)
     elif draft.reveals(attributes):
         draft.refuse()
     else:
@@ -68,11 +68,11 @@ def _session_data(draft: Draft, tag: str, value: str, end: str) -> None:
 def _key(draft: Draft, tag: str, value: str, end: str) -> None:
     attributes = _with_any_uri(draft, value)
     if attributes.get("METHOD") == "NONE":
-        draft.slot(Kind.KEY, f"{tag}:METHOD=NONE{end}", scope=ALL_KEYS)
+        draft.slot(SlotKind.KEY, f"{tag}:METHOD=NONE{end}", scope=ALL_KEYS)
         return
     draft.has_keys = True
     scope = f"KEYFORMAT={unquoted(attributes.get('KEYFORMAT', 'identity'))}"
-    _with_key(draft, Kind.KEY, tag, attributes, end, scope)
+    _with_key(draft, SlotKind.KEY, tag, attributes, end, scope)
 
 
 def _session_key(draft: Draft, tag: str, value: str, end: str) -> None:
@@ -81,11 +81,11 @@ def _session_key(draft: Draft, tag: str, value: str, end: str) -> None:
         draft.refuse()  # §4.3.4.5 forbids it
         return
     draft.has_keys = True
-    _with_key(draft, Kind.OTHER, tag, attributes, end)
+    _with_key(draft, SlotKind.OTHER, tag, attributes, end)
 
 
 def _with_key(
-    draft: Draft, kind: Kind, tag: str, attributes: Mapping[str, str], end: str, scope: str = ""
+    draft: Draft, kind: SlotKind, tag: str, attributes: Mapping[str, str], end: str, scope: str = ""
 ) -> None:
     uri = unquoted(attributes["URI"])
     if "METHOD" not in attributes:
@@ -105,7 +105,7 @@ def _map(draft: Draft, tag: str, value: str, end: str) -> None:
     if "BYTERANGE" in attributes:
         span = byte_range(unquoted(attributes["BYTERANGE"]))
         _set_range(attributes, span)
-    draft.reference(Kind.MAP, Role.MAP, tag, attributes, end, span=span, scope=MAPS)
+    draft.reference(SlotKind.MAP, Role.MAP, tag, attributes, end, span=span, scope=MAPS)
 
 
 def _part(draft: Draft, tag: str, value: str, end: str) -> None:
@@ -114,7 +114,7 @@ def _part(draft: Draft, tag: str, value: str, end: str) -> None:
     if "BYTERANGE" in attributes:
         span = draft.span(Role.PART, unquoted(attributes["URI"]), unquoted(attributes["BYTERANGE"]))
         _set_range(attributes, span)
-    draft.reference(Kind.PART, Role.PART, tag, attributes, end, span=span)
+    draft.reference(SlotKind.PART, Role.PART, tag, attributes, end, span=span)
 
 
 def _set_range(attributes: dict[str, str], span: tuple[int, int] | None) -> None:
@@ -133,7 +133,7 @@ def _preload_hint(draft: Draft, tag: str, value: str, end: str) -> None:
     if role is None or span is None:
         draft.refuse()
         return
-    kind = Kind.PART if role is Role.PART else Kind.OTHER
+    kind = SlotKind.PART if role is Role.PART else SlotKind.OTHER
     draft.reference(kind, role, tag, attributes, end, span=span if length else None)
 
 
@@ -159,10 +159,10 @@ HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
         "#EXT-X-SESSION-KEY": _session_key,
         "#EXT-X-MAP": _map,
         "#EXT-X-MEDIA": _media,
-        "#EXT-X-I-FRAME-STREAM-INF": partial(_with_uri, Role.PLAYLIST, Kind.I_FRAMES),
+        "#EXT-X-I-FRAME-STREAM-INF": partial(_with_uri, Role.PLAYLIST, SlotKind.I_FRAMES),
         "#EXT-X-PART": _part,
         "#EXT-X-PRELOAD-HINT": _preload_hint,
-        "#EXT-X-RENDITION-REPORT": partial(_with_uri, Role.PLAYLIST, Kind.OTHER),
+        "#EXT-X-RENDITION-REPORT": partial(_with_uri, Role.PLAYLIST, SlotKind.OTHER),
         "#EXT-X-SESSION-DATA": _session_data,
         "#EXT-X-DEFINE": _define,
         "#EXT-X-CONTENT-STEERING": _refused,  # its server would send players to other hosts

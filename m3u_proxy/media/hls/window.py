@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from m3u_proxy.media.hls.model import ALL_KEYS, MAPS, Kind, Slot
+from m3u_proxy.media.hls.model import ALL_KEYS, MAPS, Slot, SlotKind
 
 _LASTING: Final = (
     "#EXTM3U",
@@ -63,7 +63,7 @@ def last(
 
 
 def _segment_places(slots: Sequence[Slot]) -> list[int]:
-    return [place for place, slot in enumerate(slots) if slot.kind is Kind.SEGMENT]
+    return [place for place, slot in enumerate(slots) if slot.kind is SlotKind.SEGMENT]
 
 
 def _in_force(slots: Sequence[Slot]) -> list[Slot]:

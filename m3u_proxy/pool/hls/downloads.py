@@ -17,9 +17,7 @@ from m3u_proxy.pool.hls.misses import Misses
 from m3u_proxy.pool.hls.resources import Part, Resource
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.upstream.policy import AddressClass
-from m3u_proxy.upstream.source import Head, Source
-
-__all__ = ["Downloads", "OpenChild", "Part", "checked"]
+from m3u_proxy.upstream.source import Source
 
 SEGMENT = 256 * 2**20
 LARGEST = {Role.KEY: 64 * 1024, Role.DATA: 2**20}
@@ -187,9 +185,3 @@ class Downloads:
         for flight in self._flights.values():
             self._budget.drop(flight.download)
         self._flights.clear()
-
-
-async def checked(resource: Resource, download: Download) -> Head:
-    """Wait for the first bytes, of a key for all; raises why there are none that the playlist promised."""
-    del resource
-    return await download.begun()

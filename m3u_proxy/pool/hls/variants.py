@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 from m3u_proxy.errors import UpstreamError
 from m3u_proxy.media.hls.attributes import unquoted
-from m3u_proxy.media.hls.model import Kind
+from m3u_proxy.media.hls.model import SlotKind
 from m3u_proxy.media.playlist import Playlist, Reference, Role
 from m3u_proxy.pool.hls.listing import Page
 from m3u_proxy.pool.hls.resources import Resource
 
-_CHOICES = frozenset({Kind.VARIANT, Kind.RENDITION, Kind.I_FRAMES})
+_CHOICES = frozenset({SlotKind.VARIANT, SlotKind.RENDITION, SlotKind.I_FRAMES})
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
     """How a multivariant playlist lists another one (RFC 8216 §4.3.4)."""
 
-    kind: Kind
+    kind: SlotKind
     type: str
     """Of a rendition: AUDIO, VIDEO, SUBTITLES."""
     bandwidth: int
@@ -32,11 +32,11 @@ class _Place:
     @property
     def is_playable_alone(self) -> bool:
         """Whether a plain media playlist may stand for it."""
-        return self.kind is not Kind.I_FRAMES and self.type not in {"SUBTITLES", "CLOSED-CAPTIONS"}
+        return self.kind is not SlotKind.I_FRAMES and self.type not in {"SUBTITLES", "CLOSED-CAPTIONS"}
 
     def distance(self, other: _Place) -> tuple[object, ...]:
         """Smaller where ``other``, of the same kind and type, is more like it."""
-        if self.kind is Kind.RENDITION:
+        if self.kind is SlotKind.RENDITION:
             likeness = (other.language != self.language, other.title != self.title)
             return (*likeness, abs(other.position - self.position))
         return abs(other.bandwidth - self.bandwidth), abs(other.position - self.position)
@@ -58,12 +58,12 @@ class Variants:
     @property
     def count(self) -> int:
         """Variants of the source in use."""
-        return sum(place.kind is Kind.VARIANT for place in self._now.values())
+        return sum(place.kind is SlotKind.VARIANT for place in self._now.values())
 
     def is_variant(self, name: str) -> bool:
         """Whether the source in use lists it as a variant, and not as a rendition of one."""
         place = self._now.get(name)
-        return place is None or place.kind is Kind.VARIANT
+        return place is None or place.kind is SlotKind.VARIANT
 
     def holds(self, name: str) -> bool:
         """Whether a multivariant playlist has ever listed it."""
@@ -114,12 +114,12 @@ def best_of(page: Page, is_failing: Callable[[Resource], bool]) -> Resource:
 
 
 def _places(playlist: Playlist) -> Iterator[tuple[Reference, _Place]]:
-    positions: Counter[tuple[Kind, str]] = Counter()
+    positions: Counter[tuple[SlotKind, str]] = Counter()
     for slot in playlist.slots:
         if slot.kind not in _CHOICES or slot.reference is None or slot.reference.role is not Role.PLAYLIST:
             continue
         said = slot.attributes
-        type_ = said.get("TYPE", "") if slot.kind is Kind.RENDITION else ""
+        type_ = said.get("TYPE", "") if slot.kind is SlotKind.RENDITION else ""
         yield (
             slot.reference,
             _Place(
@@ -141,7 +141,7 @@ def _number(text: str) -> int:
 def _counterpart(place: _Place, found: Sequence[tuple[_Place, Resource]]) -> Resource | None:
     alike = [pair for pair in found if (pair[0].kind, pair[0].type) == (place.kind, place.type)]
     if not alike and place.is_playable_alone:
-        alike = [pair for pair in found if pair[0].kind is Kind.VARIANT]
-        place = _Place(Kind.VARIANT, "", max((one.bandwidth for one, _ in alike), default=0), "", "", 0)
+        alike = [pair for pair in found if pair[0].kind is SlotKind.VARIANT]
+        place = _Place(SlotKind.VARIANT, "", max((one.bandwidth for one, _ in alike), default=0), "", "", 0)
     best = min(alike, key=lambda pair: place.distance(pair[0]), default=None)
     return best[1] if best is not None else None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from m3u_proxy.errors import Closed, FormChanged, ProxyError, Unavailable, UpstreamError
-from m3u_proxy.ffmpeg.command.input import SWITCHED
+from m3u_proxy.ffmpeg.process.run import SWITCHED
 from m3u_proxy.lifecycle import Running
 from m3u_proxy.media.mpegts import ADTS, Batch, NotMedia, Point, programme_of
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
@@ -38,7 +38,8 @@ CHUNK = 256 * 1024
 SHORTEST_PULSE = 0.04
 LONGEST_PULSE = 0.2
 PULSE_PER_VIEWER = 0.0005
-"""A chunk's age grows with the audience: few viewers get low latency, many get few and large writes."""
+"""Seconds. The age at which a chunk is closed grows with the audience: few viewers get low latency, many get
+few and large writes."""
 FILL_EVERY = 0.5
 """Seconds between two null packets while there is nothing to send."""
 
@@ -92,8 +93,9 @@ class Relay(Running):
         self._fill_until = 0.0
         self._taps: set[Tap] = set()
         self._url = ""
-        """Of the source whose media came last, and the PIDs and types of its first picture and sound."""
+        """Of the source whose media came last."""
         self._tracks: tuple[tuple[int, int], ...] = ()
+        """PIDs and stream types of its first video and its first audio."""
         self._filler: asyncio.TimerHandle | None = None
         self._rate = Rate()
         self._floor = Floor()
@@ -182,8 +184,8 @@ class Relay(Running):
                 await self._attempt(await self._succession.next())
         except Closed as error:
             self.error = error
-            for tap in list(self._taps) if isinstance(error, FormChanged) else ():
-                tap.end(SWITCHED)
+            if isinstance(error, FormChanged):
+                self._begin_ffmpeg_anew()
         except ProxyError as error:
             self._fail(error)
         finally:
@@ -321,7 +323,12 @@ class Relay(Running):
         is_other = (self._url, self._tracks) != (self._succession.url, tracks)
         is_switch = is_other and bool(self._url)
         self._url, self._tracks = self._succession.url, tracks
-        for tap in list(self._taps) if is_switch else ():
+        if is_switch:
+            self._begin_ffmpeg_anew()
+
+    def _begin_ffmpeg_anew(self) -> None:
+        """End the input of each FFmpeg, whose owner starts another one at once."""
+        for tap in list(self._taps):
             tap.end(SWITCHED)
 
     def snapshot(self) -> RunSnapshot:

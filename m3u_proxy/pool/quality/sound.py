@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from m3u_proxy.errors import ProxyError, UpstreamError
-from m3u_proxy.ffmpeg.command.input import SWITCHED
 from m3u_proxy.ffmpeg.ear import Ear
-from m3u_proxy.ffmpeg.process.run import Feed
+from m3u_proxy.ffmpeg.process.run import SWITCHED, Feed
 from m3u_proxy.model import SilenceCheck
 from m3u_proxy.pool.quality.checks import Strikes, Timetable
 from m3u_proxy.pool.quality.leaving import Leaving

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -16,8 +15,6 @@ from m3u_proxy.pool.tally import Tally
 from m3u_proxy.upstream.failover import PROMPT, AskResolver, Failover, GiveUp, Try
 from m3u_proxy.upstream.outcome import Outcome, word_of
 from m3u_proxy.upstream.source import Source
-
-log = logging.getLogger(__name__)
 
 
 class Switched(Exception):

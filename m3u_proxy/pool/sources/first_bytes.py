@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from m3u_proxy.errors import UpstreamError
-from m3u_proxy.media.form import Answer, NotMedia, decide
+from m3u_proxy.media.form import Evidence, Unplayable, decide
 from m3u_proxy.media.sniff import PREFIX, sniff
 from m3u_proxy.model import Kind
 from m3u_proxy.upstream.begun import Begun
@@ -22,7 +22,7 @@ def kind_of(begun: Begun, guess: Kind, *, strict: bool) -> Kind:
         reason = "eof" if guess is Kind.LIVE else "not_media"  # a live source may be back soon
         raise UpstreamError(reason, "The source sent nothing")
     head = begun.head
-    answer = Answer(
+    answer = Evidence(
         container=sniff(decoded_start(head, begun.prefix, PREFIX), is_whole=begun.is_whole),
         content_type=head.content_type,
         is_part=head.status == 206,
@@ -32,6 +32,6 @@ def kind_of(begun: Begun, guess: Kind, *, strict: bool) -> Kind:
     )
     try:
         return decide(guess, answer, strict=strict)
-    except NotMedia as error:
+    except Unplayable as error:
         size = len(begun.prefix) if begun.is_whole or len(begun.prefix) > TINY else answer.length
         raise UpstreamError("not_media", f"The source sent no media but {error}", size=size) from None

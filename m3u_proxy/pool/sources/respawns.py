@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from time import monotonic
 
 from m3u_proxy.errors import UpstreamError
-from m3u_proxy.ffmpeg.command.input import SWITCHED
 from m3u_proxy.ffmpeg.pipe import PipeSource
 from m3u_proxy.ffmpeg.process.restarts import Pace, Restarts
+from m3u_proxy.ffmpeg.process.run import SWITCHED
 from m3u_proxy.pool.sources.history import Happening, History
 from m3u_proxy.upstream.source import Source
-
-log = logging.getLogger(__name__)
 
 PACE = Pace()
 

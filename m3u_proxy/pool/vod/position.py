@@ -177,10 +177,8 @@ class Position:
                 piece = b"" if self._is_over() else await self._piece()
                 self._ended = not piece
                 self._next += len(piece)
-                if self._is_over():
-                    await (
-                        self._line.aclose()
-                    )  # the account may be wanted elsewhere while this viewer reads on
+                if self._is_over():  # the account may be wanted elsewhere while this viewer reads on
+                    await self._line.aclose()
                 return piece
 
     def _is_over(self) -> bool:

@@ -30,8 +30,6 @@ from m3u_proxy.upstream.begun import Begun
 from m3u_proxy.upstream.ranges import parse_single
 from m3u_proxy.upstream.source import RangeRefused, Source
 
-__all__ = ["About", "Position", "RangeNotSatisfiable", "Reply", "Vod", "VodLimits", "foreseen"]
-
 SEEK_WAIT = 0.3
 """Seconds for which a player that asks again may take to hang up where it was."""
 LEARN_WAIT = 5.0

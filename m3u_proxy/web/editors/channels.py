@@ -18,7 +18,7 @@ from m3u_proxy.lineup.place import opened
 from m3u_proxy.lineup.plan import Mode
 from m3u_proxy.media.lineup import ENTRIES
 from m3u_proxy.media.lineup_out import slug
-from m3u_proxy.web.body import read_model, read_query
+from m3u_proxy.web.body import ask_for_body, read_model, read_query
 from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.middleware import Refused, finish
 from m3u_proxy.web.schemas.channels import (
@@ -155,14 +155,11 @@ async def import_lineup(request: web.Request) -> web.Response:
 
 async def _body(context: Context, request: web.Request) -> AsyncGenerator[bytes]:
     """What is sent, as it arrives."""
-    headers = request.headers
-    if headers.get("Content-Encoding", "identity") != "identity":
+    if request.headers.get("Content-Encoding", "identity") != "identity":
         raise Refused(415, "The body must have no Content-Encoding", {})
     if (request.content_length or 0) > LINEUP_BYTES:
         raise web.HTTPRequestEntityTooLarge(LINEUP_BYTES, request.content_length or 0)
-    if headers.get("Expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # the answer itself has not begun
+    await ask_for_body(request)
     taken = 0
     while True:
         try:

@@ -7,8 +7,9 @@ from aiohttp import web
 from m3u_proxy.errors import NotFound, ProxyError, Unavailable
 from m3u_proxy.ffmpeg.hls.writer import HlsWriter
 from m3u_proxy.lineup.windows import WindowStatus
+from m3u_proxy.model import window_endpoint
 from m3u_proxy.web.context import CONTEXT
-from m3u_proxy.web.encode import large_json
+from m3u_proxy.web.encode import large_json, whole
 from m3u_proxy.web.players.answers import joined
 from m3u_proxy.web.players.playlists import NOTHING_YET
 from m3u_proxy.web.schemas.windows import ChannelStarted, ChannelStatus, ChannelStatuses, ChannelStopped
@@ -37,11 +38,11 @@ async def start(request: web.Request) -> web.Response:
     body: ChannelStarted = {
         "message": f"FFmpeg process for '{key}' {'is already running' if was_running else 'started'}.",
         "channel": status.channel.name,
-        "hls_url": _address(key),
+        "hls_url": window_endpoint(key),
         "config": {
-            "segment_duration": _whole(shape.segment_duration),
+            "segment_duration": whole(shape.segment_duration),
             "max_segments": shape.max_segments,
-            "cleanup_interval": _whole(shape.cleanup_interval),
+            "cleanup_interval": whole(shape.cleanup_interval),
         },
     }
     return web.json_response(body)
@@ -99,17 +100,9 @@ def _shown(status: WindowStatus, max_segments: int) -> ChannelStatus:
         "segment_count": status.segments,
         "max_segments": max_segments,
         "master_playlist_exists": status.is_listed,
-        "hls_url": _address(key),
+        "hls_url": window_endpoint(key),
         "estimated_buffer_seconds": round(status.seconds),
     }
     if status.reason is not None:
         row["reason"] = status.reason
     return row
-
-
-def _address(key: str) -> str:
-    return f"/hls_streams/{key}/master.m3u8"
-
-
-def _whole(seconds: float) -> float:
-    return int(seconds) if seconds.is_integer() else seconds

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.encode import large_json
-from m3u_proxy.web.schemas.answers import Client, ProxyStats
+from m3u_proxy.web.schemas.answers import ClientShown, ProxyStats
 from m3u_proxy.web.schemas.streams import client_json, moment, stream_json
 
 
@@ -36,7 +36,7 @@ def streams_shown(context: Context) -> list[dict[str, object]]:
     return [stream_json(audience.describe(record)) for record in audience.catalog.listed()]
 
 
-def clients_shown(context: Context) -> list[Client]:
+def clients_shown(context: Context) -> list[ClientShown]:
     """Every connected client."""
     return [client_json(viewer.snapshot()) for viewer in context.audience.viewers]
 
@@ -66,7 +66,7 @@ async def show_detailed(request: web.Request) -> web.Response:
     stats = proxy_stats(context)
     body = {
         "proxy_stats": stats,
-        **_sources(context),
+        **_counters(context),
         "stream_count": stats["total_streams"],
         "client_count": stats["total_clients"],
     }
@@ -75,13 +75,13 @@ async def show_detailed(request: web.Request) -> web.Response:
 
 async def show_performance(request: web.Request) -> web.Response:
     """``GET /stats/performance``: what has gone wrong with sources, and when this was."""
-    shown = _sources(request.app[CONTEXT])
+    shown = _counters(request.app[CONTEXT])
     pool = shown.pop("connection_pool_stats")
     body = {"connection_pool": pool, **shown, "timestamp": moment(datetime.now(UTC))}
     return web.json_response(body)
 
 
-def _sources(context: Context) -> dict[str, dict[str, int]]:
+def _counters(context: Context) -> dict[str, dict[str, int]]:
     """Counters by their name or reason."""
     tally = context.audience.tally
     running = context.audience.pool.running()

@@ -11,8 +11,7 @@ from m3u_proxy.errors import UpstreamError
 from m3u_proxy.media.playlist import Role
 from m3u_proxy.media.sniff import ADTS, FRAGMENT, MP4, MPEGTS, WEBVTT, sniff
 from m3u_proxy.pool.hls.download import Download
-from m3u_proxy.pool.hls.downloads import Part
-from m3u_proxy.pool.hls.resources import Resource
+from m3u_proxy.pool.hls.resources import Part, Resource
 from m3u_proxy.upstream.ranges import Slice, Unsatisfiable, parse_content_range, parse_range, parse_single
 
 UNKNOWN_TYPE = "application/octet-stream"

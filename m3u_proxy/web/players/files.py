@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 
-from m3u_proxy.errors import ProxyError
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.pool.viewers import Viewer
 from m3u_proxy.pool.vod.about import Reply, foreseen
-from m3u_proxy.pool.vod.vod import Position, Vod
+from m3u_proxy.pool.vod.position import Position
+from m3u_proxy.pool.vod.vod import Vod
 from m3u_proxy.web.context import Context
 from m3u_proxy.web.middleware import NO_STORE
 from m3u_proxy.web.players.answers import send_pieces
@@ -38,21 +36,9 @@ async def send_file(
             response.force_close()
         async with aclosing(_pieces(position)) as pieces:
             await send_pieces(context, request, response, viewer, pieces)
-    except ProxyError:
-        if position.length is None and request.version < HttpVersion11:
-            _reset(request)
-        raise
     finally:
         await position.aclose()
     return response
-
-
-def _reset(request: web.Request) -> None:
-    """End a body that only the connection's end delimits with RST: FIN would say that it is complete."""
-    if request.transport is not None:
-        sock = request.transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        request.transport.abort()
 
 
 async def _pieces(position: Position) -> AsyncGenerator[bytes, None]:

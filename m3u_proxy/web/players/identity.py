@@ -10,8 +10,8 @@ from aiohttp import web
 
 from m3u_proxy.errors import InvalidField
 from m3u_proxy.model import Client
+from m3u_proxy.web.schemas.queries import CLIENT_ID_LIMIT
 
-CLIENT_ID_LIMIT = 128
 TEXT_LIMIT = 256
 
 
@@ -29,7 +29,9 @@ def identify(request: web.Request, stream_id: str, *, by_query: bool = True) -> 
     query: Mapping[str, str] = request.query if by_query else {}
     client_id = query.get("client_id", "")
     if len(client_id) > CLIENT_ID_LIMIT or not client_id.isprintable():
-        raise InvalidField("client_id", "must be at most 128 printable characters", place="query")
+        raise InvalidField(
+            "client_id", f"must be at most {CLIENT_ID_LIMIT} printable characters", place="query"
+        )
     forwarded = request.headers.get("X-Forwarded-For", "").partition(",")[0].strip()
     address = _text(forwarded or request.remote or "unknown")
     agent = _text(request.headers.get("User-Agent") or "unknown")

@@ -11,7 +11,7 @@ from m3u_proxy.lineup.channel import Channel
 from m3u_proxy.lineup.choice import Choice
 from m3u_proxy.lineup.guide import guide_url
 from m3u_proxy.media import lineup_out
-from m3u_proxy.model import Kind, endpoint_of, guess_kind
+from m3u_proxy.model import Kind, endpoint_of, guess_kind, window_endpoint
 from m3u_proxy.web.body import read_query
 from m3u_proxy.web.context import CONTEXT
 from m3u_proxy.web.middleware import NO_STORE, finish
@@ -52,7 +52,7 @@ async def _lineup(request: web.Request, query: ChoiceQuery, *, as_hls: bool) -> 
     live_is_strict = context.config.strict_live_ts
     for looked, channel in enumerate(list(context.channels)):
         if choice.fits(channel):
-            url = base + (_hls_path(channel) if as_hls else _path(channel, strict=live_is_strict))
+            url = base + (window_endpoint(channel.key) if as_hls else _path(channel, strict=live_is_strict))
             lines.append(lineup_out.entry(channel.name, url, channel.attributes))
         if len(lines) >= SLICE:
             await response.write("".join(lines).encode())
@@ -67,10 +67,6 @@ async def _lineup(request: web.Request, query: ChoiceQuery, *, as_hls: bool) -> 
 
 def _path(channel: Channel, *, strict: bool) -> str:
     return endpoint_of(channel.stream_id, Kind.LIVE if strict else guess_kind(channel.url))
-
-
-def _hls_path(channel: Channel) -> str:
-    return f"/hls_streams/{channel.key}/master.m3u8"
 
 
 async def guide(request: web.Request) -> web.StreamResponse:

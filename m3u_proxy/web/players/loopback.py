@@ -9,11 +9,11 @@ from aiohttp import web
 
 from m3u_proxy.errors import ProxyError, UpstreamError
 from m3u_proxy.media.playlist import Role
-from m3u_proxy.pool.hls.downloads import checked
 from m3u_proxy.pool.hls.passthrough import Passthrough
 from m3u_proxy.pool.hls.resources import Resource
 from m3u_proxy.pool.loopback import Grant, Grants
-from m3u_proxy.pool.vod.vod import Position, Vod
+from m3u_proxy.pool.vod.position import Position
+from m3u_proxy.pool.vod.vod import Vod
 from m3u_proxy.web.middleware import failure, status_of
 from m3u_proxy.web.players.cuts import cut_of, listed_part
 
@@ -70,7 +70,7 @@ async def _segment(
     """FFmpeg attaches to the download that viewers have, or they to its."""
     listed = listed_part(request, resource)
     download = source.downloads.fetch(resource, listed)
-    await checked(resource, download)
+    await download.begun()
     cut = cut_of(request, resource, listed, download)
     if not cut.has_body:
         return cut.response

@@ -15,9 +15,8 @@ from m3u_proxy.ffmpeg.hls.writer import HlsWriter
 from m3u_proxy.media.playlist import Role
 from m3u_proxy.model import Client
 from m3u_proxy.pool.hls.download import Download
-from m3u_proxy.pool.hls.downloads import Part, checked
 from m3u_proxy.pool.hls.passthrough import Passthrough
-from m3u_proxy.pool.hls.resources import Resource
+from m3u_proxy.pool.hls.resources import Part, Resource
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.pool.viewers import Viewer
 from m3u_proxy.web.context import CONTEXT, Context
@@ -134,7 +133,7 @@ async def _fetched(context: Context, request: web.Request, label: str) -> web.St
         resource = _resource(inner, label)
         listed = listed_part(request, resource)
         download = inner.downloads.fetch(resource, listed)
-        await checked(resource, download)
+        await download.begun()
         return resource, listed, download
 
     with waiting(viewer):

@@ -23,7 +23,7 @@ class ProxyStats(TypedDict):
     uptime_seconds: int
 
 
-class Client(TypedDict):
+class ClientShown(TypedDict):
     """A connected client of a stream."""
 
     client_id: str

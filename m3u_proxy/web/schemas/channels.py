@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from m3u_proxy.lineup.channel import Channel, flat
-from m3u_proxy.lineup.importer import Report
+from m3u_proxy.lineup.importer import ImportReport
 from m3u_proxy.lineup.plan import FAILOVERS
 from m3u_proxy.media.lineup import NAME
 from m3u_proxy.media.lineup_fields import ATTRIBUTES
@@ -204,7 +204,7 @@ def channel_json(channel: Channel) -> ChannelShown:
     }
 
 
-def imported_json(report: Report) -> Imported:
+def imported_json(report: ImportReport) -> Imported:
     """What an import has done."""
     return {
         "imported": report.imported,

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from m3u_proxy.model import ClientSnapshot, Kind, RunSnapshot, State, Stream, StreamSnapshot, endpoint_of
 from m3u_proxy.pool.sources.history import Moment
-from m3u_proxy.web.schemas import answers as schema_answers
+from m3u_proxy.web.schemas.answers import ClientShown
 from m3u_proxy.web.schemas.silence import SilenceFields
 
 METADATA_KEYS = 64
@@ -257,7 +257,7 @@ def _media_info(run: RunSnapshot | None) -> dict[str, object]:
     return {**run.media_info, **rate}
 
 
-def client_json(snapshot: ClientSnapshot) -> schema_answers.Client:
+def client_json(snapshot: ClientSnapshot) -> ClientShown:
     """One client of a stream."""
     client = snapshot.client
     return {

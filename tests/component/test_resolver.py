@@ -49,7 +49,7 @@ async def test_its_answer_is_taken(origin: Origin) -> None:
 SLOW = {
     "F105-never": Answer(mute=True),
     "F105-half an answer": Answer(body='{"next_url"', stall=5),
-    "F105-drop by drop": Answer(body=json.dumps({"next_url": NEXT}), length=True, drip=50),
+    "F105-drop by drop": Answer(body=json.dumps({"next_url": NEXT, "more": "x" * 500}), length=True, drip=50),
 }
 USELESS = {
     "F105-null": said({"next_url": None}),

@@ -21,7 +21,7 @@ from m3u_proxy.observe.subscription import Subscription
 from m3u_proxy.observe.webhooks import Webhooks
 from m3u_proxy.pool.catalog import Catalog, Record
 from m3u_proxy.storage import definitions
-from m3u_proxy.storage.registry import Registry, Row, Table
+from m3u_proxy.storage.registry import CLOSE_PATIENCE, Registry, Row, Table
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,9 @@ SEEN = "seen_at"
 """In the row of a definition: when it was last made, renewed or watched."""
 LAST_WORDS = 2.0
 """Seconds in which webhooks are told of the end."""
+WRITTEN_BY = 8.0
+"""Seconds from the beginning of the end in which what has changed is still written: a whole lineup takes its
+time. Supervisors kill after 10."""
 
 
 class Keeping:
@@ -47,6 +50,8 @@ class Keeping:
         self.webhooks = webhooks
         self._runs = Runs(lambda key, row: self._note(Table.RUNS, key, row))
         self._unreadable = 0
+        self._end_began: float | None = None
+        """Monotonic time."""
 
     async def __aenter__(self) -> Self:
         for key, row in self._registry.rows(Table.WEBHOOKS):
@@ -71,10 +76,13 @@ class Keeping:
 
     async def __aexit__(self, *_: object) -> None:
         await self.webhooks.aclose()
-        await asyncio.to_thread(self._registry.close)
+        began = monotonic() if self._end_began is None else self._end_began
+        patience = max(CLOSE_PATIENCE, began + WRITTEN_BY - monotonic())
+        await asyncio.to_thread(self._registry.close, patience)
 
     def hurry(self) -> None:
-        """The end has begun: from now on webhooks have ``LAST_WORDS``."""
+        """The end has begun: from now on webhooks have ``LAST_WORDS``, and the registry ``WRITTEN_BY``."""
+        self._end_began = monotonic()
         self.webhooks.hurry(LAST_WORDS)
 
     def _note(self, table: Table, key: str, row: Row | None) -> None:

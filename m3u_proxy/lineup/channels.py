@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -88,10 +89,20 @@ class Channels:
         return self._lineup.channels[key] if key is not None else None
 
     def nearest(self, key: str) -> list[str]:
-        """Keys that somebody who wrote ``key`` may have meant, best first."""
-        start = key[:2].lower()
-        similar = islice((one for one in self._lineup.channels if one.startswith(start)), CANDIDATES)
-        return get_close_matches(key[:64].lower(), list(similar), n=NEAREST, cutoff=0.5)
+        """Keys that somebody who wrote ``key`` may have meant, best first.
+
+        Looked at are those that hold all of it, and those that begin or end with a half of it: where one
+        thing is wrong, the other half is right.
+        """
+        wanted = "_".join(re.findall("[a-z0-9]+", key[:64].lower()))
+        if not wanted:
+            return []
+        half = len(wanted) // 2
+        keys = self._lineup.channels
+        halves = (one for one in keys if one.startswith(wanted[: half + 1]) or one.endswith(wanted[half:]))
+        similar = get_close_matches(wanted, list(islice(halves, CANDIDATES)), n=NEAREST, cutoff=0.5)
+        whole = sorted(islice((one for one in keys if wanted in one), CANDIDATES), key=len)
+        return list(dict.fromkeys([*whole, *similar]))[:NEAREST]
 
     def add(self, channel: Channel) -> None:
         """One more at the end; raises ``Taken`` if there is one with its key."""

@@ -7,11 +7,12 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from m3u_proxy.errors import BadLineup, Unavailable
+from m3u_proxy.errors import BadLineup, InvalidField, Unavailable
 from m3u_proxy.lineup.breath import Breath
 from m3u_proxy.lineup.channels import Channels, Lineup
 from m3u_proxy.lineup.plan import Fold, Gathered, Mode, make_plan
 from m3u_proxy.media.lineup import NotALineup, Reader, Skipped
+from m3u_proxy.upstream.url import MAX_URL, parse
 
 LINEUP_BYTES = 128 * 2**20
 """Bytes of one lineup."""
@@ -32,6 +33,32 @@ class ImportReport:
     """Lines that made no entry, the first of them."""
     skips: int
     """How many there were."""
+
+
+class Addresses:
+    """Which addresses of a lineup can be asked at all; what they have in common is looked at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str | None] = {}
+        """By scheme and authority why not."""
+
+    def refusal(self, url: str) -> str | None:
+        """Why nobody can be asked there; ``None`` where somebody can."""
+        if len(url) > MAX_URL:
+            return _refusal(url)
+        end = url.find("/", url.find("://") + 3)
+        place = url if end < 0 else url[:end]
+        if place not in self._known:
+            self._known[place] = _refusal(place)
+        return self._known[place]
+
+
+def _refusal(url: str) -> str | None:
+    try:
+        parse(url)
+    except InvalidField as error:
+        return error.detail
+    return None
 
 
 class Importer:
@@ -60,7 +87,7 @@ class Importer:
             return await self._install(reader, gathered, mode)
 
     async def _gather(self, pieces: AsyncGenerator[bytes]) -> tuple[Reader, Gathered]:
-        reader, gathered, breath = Reader(), Gathered(self._fold), Breath()
+        reader, gathered, breath = Reader(Addresses().refusal), Gathered(self._fold), Breath()
         try:
             async for piece in pieces:
                 for entry in reader.feed(piece):

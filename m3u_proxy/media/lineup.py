@@ -8,7 +8,7 @@ and said, with its line. `m3u_proxy.media.lineup_out` writes them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from sys import intern
 
@@ -25,6 +25,12 @@ HEADERS = 32
 """Header fields of one entry."""
 
 _BOM = b"\xef\xbb\xbf"
+_OTHER_FORMS = {
+    b"\x1f\x8b": "It is compressed (gzip)",
+    b"PK\x03\x04": "It is a ZIP archive",
+    b"\xff\xfe": "It is UTF-16; save it as UTF-8",
+    b"\xfe\xff": "It is UTF-16; save it as UTF-8",
+}
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31})://[^\s/?#]")
 _SCHEMES = frozenset({"http", "https"})
 _KODI_HEADERS = ("inputstream.adaptive.stream_headers", "inputstream.adaptive.common_headers")
@@ -82,21 +88,23 @@ class Reader:
     """Reads a lineup that arrives in pieces: ``feed`` and ``finish`` hand out entries as they are complete.
 
     The first line that says anything decides whether it is one: raises ``NotALineup``. Text is UTF-8, and
-    Windows-1252 or Latin-1 in lines that are not. Memory is bounded by the longest line.
+    Windows-1252 or Latin-1 in lines that are not. Memory is bounded by the longest line. ``refusal`` says why
+    an address is of no use, if it is of none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, refusal: Callable[[str], str | None] = lambda _: None) -> None:
         self.attributes: dict[str, str] = {}
         """Of ``#EXTM3U``: ``url-tvg`` and the like, names in lower case."""
         self.skipped: list[Skipped] = []
         self.skips = 0
         """How many lines were skipped in all."""
         self.entries = 0
+        self._judge = refusal
         self._rest = b""
         self._line = 0
         self._is_cut = False
         """Whether the beginning of the present line was thrown away."""
-        self._begun = False
+        self._begun = self._has_remarks = False
         self._draft: _Draft | None = None
 
     def feed(self, data: bytes) -> Iterator[Entry]:
@@ -116,7 +124,7 @@ class Reader:
         if rest or self._is_cut:
             yield from self._take(rest)
         if not self._begun:
-            raise NotALineup("It is empty", 1)
+            raise NotALineup("It does not begin with #EXTM3U" if self._has_remarks else "It is empty", 1)
         self._give_up()
 
     def _take(self, raw: bytes) -> Iterator[Entry]:
@@ -129,6 +137,8 @@ class Reader:
             self._overflow(raw, self._line)
             return
         raw = raw.removeprefix(_BOM) if not self._begun else raw
+        if self._line == 1 and raw.startswith(tuple(_OTHER_FORMS)):
+            raise NotALineup(next(what for start, what in _OTHER_FORMS.items() if raw.startswith(start)), 1)
         line = _text(raw).strip()
         if not line:
             return
@@ -154,6 +164,9 @@ class Reader:
         if self._begun:
             return
         start = line[:512].lower()
+        if start.startswith("#") and not start.startswith(("#extm3u", "#extinf")):
+            self._has_remarks = True  # or what is said of the first entry
+            return
         if start.startswith(("<!doctype", "<html", "<head", "<body", "<script")):
             raise NotALineup("It is a web page", number)
         if start.startswith("<"):
@@ -235,7 +248,9 @@ class Reader:
             return "not an address"
         if match[1].lower() not in _SCHEMES:
             return f"only http and https can be played, not {match[1].lower()}"
-        return f"more than {ENTRIES} entries" if self.entries >= ENTRIES else None
+        if self.entries >= ENTRIES:
+            return f"more than {ENTRIES} entries"
+        return self._judge(url)
 
     def _give_up(self) -> None:
         """The entry that is on its way will have no address."""

@@ -17,6 +17,9 @@ HEADER_VALUE = 4096
 _ATTRIBUTE = re.compile(
     r"""(?<![A-Za-z0-9_.-])([A-Za-z0-9_.-]+)[ \t]{0,8}=[ \t]{0,8}(?:"([^"]*)"|'([^']*)'|([^\s,"']*))"""
 )
+_BEFORE_NAME = re.compile(
+    r"""[^\s,"']*+(?>\s+[A-Za-z0-9_.-]+\s{0,8}=\s{0,8}(?:"[^"]*"|'[^']*'|[^\s,"']*)(?=[\s,]))*+\s*+,"""
+)
 _VLC_HEADERS = {"http-user-agent": "User-Agent", "http-referrer": "Referer", "http-origin": "Origin"}
 _FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _SHARED = frozenset(
@@ -39,9 +42,13 @@ def attributes_of(text: str) -> dict[str, str]:
 def name_at(text: str) -> int:
     """Where the name begins in what follows ``#EXTINF:``; its length where there is none.
 
-    It follows the comma after the last quote. Where no comma is there, the quote belongs to the name, which
-    then follows the comma after the last attribute.
+    It follows the comma after the last quote of an attribute. Names have quotes, too, and values may have
+    some that end nothing: where the attributes do not come one after the other up to a comma, the last quote
+    of all counts. Where no comma is there, that belongs to the name, which then follows the comma after the
+    last attribute.
     """
+    if text.count('"') != 2 * text.count('="') and (before := _BEFORE_NAME.match(text)):
+        return before.end()
     comma = text.find(",", text.rfind('"') + 1)
     if (comma < 0 and '"' in text) or ("='" in text and '"' not in text):
         end = 0

@@ -124,13 +124,13 @@ class Registry:
                 pending.update(rows)
                 self._changed.notify()
 
-    def close(self) -> None:
-        """Write what is pending and close the file. Blocks; idempotent."""
+    def close(self, patience: float = CLOSE_PATIENCE) -> None:
+        """Write what is pending and close the file. Blocks for at most ``patience`` seconds; idempotent."""
         with self._changed:
             self._closing = True
             self._changed.notify()
         if self._thread is not None:
-            self._thread.join(CLOSE_PATIENCE)
+            self._thread.join(patience)
             if self._thread.is_alive():
                 log.warning("the registry takes too long to write; its last changes may be lost")
 

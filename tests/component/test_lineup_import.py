@@ -132,6 +132,19 @@ async def test_a_failure_changes_nothing() -> None:
     assert shown(channels) == {"a": "1"}
 
 
+async def test_what_nobody_can_be_asked_for_is_skipped_with_its_line() -> None:
+    lines = ("http://h:99999/", "http://two words/", "http://[::1/", "http://a/1?b=c d", "http://127.1/x")
+    text = "#EXTM3U\n" + "".join(f"#EXTINF:-1,{n}\n{url}\n" for n, url in enumerate(lines))
+    channels = Channels()
+    report = await Importer(channels).take(pieces(text.encode()), Mode.REPLACE)
+    assert [one.url for one in channels] == list(lines[3:])
+    assert [(one.line, one.reason) for one in report.skipped] == [
+        (3, "URL must have a port between 1 and 65535"),
+        (5, "URL must have a valid domain"),
+        (7, "URL must have a valid domain"),
+    ]
+
+
 async def test_others_have_their_turn() -> None:
     text = lineup(*((f"Channel {number}", f"{number}.ts") for number in range(30_000)))
     other = text.replace(b"provider", b"other")

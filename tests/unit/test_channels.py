@@ -99,6 +99,31 @@ def test_a_wrong_key_is_answered_with_the_nearest() -> None:
         raise raised.value.again()
 
 
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("pictures", "and_pictures"),
+        ("nad_pictures", "and_pictures"),
+        ("nws", "news"),
+        ("X7 Music", "7x_music"),
+        ("music", "7x_music"),
+        ("bbc_one", "uk_bbc_one_hd_of_london_and_the_south_east"),
+        ("channel_1999", "channel_1999_hd"),
+        ("chanel_1999_hd", "channel_1999_hd"),
+    ],
+)
+def test_whatever_is_wrong_with_a_key_the_one_that_was_meant_is_near(asked: str, meant: str) -> None:
+    channels = lineup("and_pictures", "7x_music", "news", "uk_bbc_one_hd_of_london_and_the_south_east")
+    for number in range(2_000):
+        channels.add(channel(f"channel_{number}_hd"))
+    assert channels.nearest(asked)[0] == meant
+
+
+@pytest.mark.parametrize("asked", ["", "\U0001f600", "zzzz", "_"])
+def test_where_nothing_is_near_nothing_is_told(asked: str) -> None:
+    assert lineup("news", "sports").nearest(asked) == []
+
+
 def test_a_key_is_given_once() -> None:
     channels = lineup("news")
     with pytest.raises(Taken):

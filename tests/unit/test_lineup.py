@@ -74,6 +74,9 @@ def test_what_providers_send() -> None:
         ('-1 tvg-id="x",The "Best" Channel', 'The "Best" Channel'),
         ('-1 tvg-id="x",Channel "9"', 'Channel "9"'),
         ('-1 tvg-name="Foo" Bar",Name', "Name"),
+        ('-1,Channel "4", HD', 'Channel "4", HD'),
+        ('-1 tvg-id="x" group-title="A, B" , The "Best", live', 'The "Best", live'),
+        ('-1 tvg-name="a "b", c",Name', "Name"),
         ("-1 tvg-id=x,Unquoted", "Unquoted"),
         ("-1 tvg-id='x, y',Single", "Single"),
         ("-1,Tab\tand\x07bell\x85", "Tab and bell"),
@@ -156,12 +159,17 @@ def test_encodings() -> None:
         ('{"user_info":{"auth":0}}', "JSON", 1),
         ("404 not found", "#EXTM3U", 1),
         ("\x00" * 50, "#EXTM3U", 1),
+        (b"\x1f\x8b\x08\x00", "gzip", 1),
+        ("PK\x03\x04", "ZIP", 1),
+        ("\ufeff#EXTM3U\n".encode("utf-16-le"), "UTF-16", 1),
+        ("#!/bin/sh\n# nothing\n", "#EXTM3U", 1),
+        ("# a remark\n\n<html>\n", "web page", 3),
         ("<html>" + " " * 2 * LINE, "web page", 1),
         ("#EXTM3U\n#EXT-X-TARGETDURATION:6\nhttp://p.example/1.ts\n", "HLS", 2),
         ("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nhttp://p.example/1.m3u8\n", "HLS", 2),
     ],
 )
-def test_what_is_no_lineup_is_said(text: str, message: str, line: int) -> None:
+def test_what_is_no_lineup_is_said(text: str | bytes, message: str, line: int) -> None:
     with pytest.raises(NotALineup, match=message) as raised:
         read(text)
     assert raised.value.line == line
@@ -170,6 +178,9 @@ def test_what_is_no_lineup_is_said(text: str, message: str, line: int) -> None:
 def test_a_lineup_may_lack_its_first_line() -> None:
     assert [one.name for one in read(f"#EXTINF:-1,A\n{URL}")[0]] == ["A"]
     assert [one.name for one in read(URL)[0]] == ["1"]
+    assert [one.name for one in read(f"# mine\n#EXTM3U\n#EXTINF:-1,A\n{URL}")[0]] == ["A"]
+    (grouped,) = read(f"#EXTGRP:G\n#EXTINF:-1,A\n{URL}")[0]
+    assert grouped.attributes == {"group-title": "G"}
 
 
 def test_what_makes_no_entry_is_told_with_its_line() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.daemon import Daemon, descendants
 from tests.support.fake_ffmpeg import FakeFFmpeg, alive, until
-from tests.support.inv import Reply, answers, ask, control, eventually, labelled, resident, rig
+from tests.support.inv import Reply, answers, ask, control, cpu_seconds, eventually, labelled, resident, rig
 from tests.support.media import probe
 from tests.support.origin import Answer, Origin
 from tests.support.player import HlsViewer
@@ -270,11 +270,11 @@ async def test_an_end_is_a_failure_and_another_ffmpeg_goes_on(
 async def test_an_ffmpeg_that_dies_again_and_again_is_paced(
     tmp_path: Path, origin: Origin, fake: FakeFFmpeg
 ) -> None:
-    """F52: dies every second."""
+    """F52: dies every second; the pace holds, and the daemon needs less than a tenth of a processor."""
     fake.set(exit_after=1.0, exit_code=1)
     async with rig(tmp_path, origin, FFMPEG_PATH=str(fake.path)) as daemon:
         endpoint = await transcode(daemon, origin)
-        began = time.monotonic()
+        began, used = time.monotonic(), cpu_seconds(daemon.pid)
 
         async def long_enough() -> bool:
             await ask(daemon, endpoint)
@@ -282,6 +282,7 @@ async def test_an_ffmpeg_that_dies_again_and_again_is_paced(
 
         await eventually(long_enough, 30.0, every=0.2)
         assert 3 <= len(fake.runs()) <= 6
+        assert cpu_seconds(daemon.pid) - used < 0.1 * (time.monotonic() - began)
 
 
 async def test_a_deaf_ffmpeg_is_killed_and_then_its_directory_goes(

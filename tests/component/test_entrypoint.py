@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ENTRYPOINT = Path(__file__).resolve().parents[2] / "docker" / "entrypoint.sh"
-HEAVY = 15.0
+HEAVY = 45.0
 
 pytestmark = pytest.mark.may_block  # a shell and what it starts, one after the other
 

@@ -22,7 +22,7 @@ from tests.support.inv import eventually, rig
 from tests.support.origin import Answer, Origin
 from tests.support.player import HlsViewer
 
-AT_ONCE = 0.25
+AT_ONCE = 1.0
 """Seconds after which an editor looks again."""
 TTL = 3.0
 """Seconds of silence after which a viewer of HLS has left, where three target durations are less."""

@@ -136,7 +136,7 @@ async def test_whoever_joins_is_not_kept_by_a_source_that_says_nothing(
     """The first to come is served by the backup, though the source's own budget is as long as that."""
     origin.on("/one.ts", fault)
     origin.on("/two.ts", Answer(ts=True))
-    async with Daemon(tmp_path, HLS_WAIT_TIME="4", DEFAULT_READ_TIMEOUT="4") as daemon:
+    async with Daemon(tmp_path, HLS_WAIT_TIME="10", DEFAULT_READ_TIMEOUT="10") as daemon:
         stream = await create(daemon, origin.url("/one.ts"), failover_urls=[origin.url("/two.ts")])
         async with watching(daemon, stream) as viewers:
             await grown(viewers, 2 * SECOND)

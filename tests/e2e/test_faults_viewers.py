@@ -169,7 +169,7 @@ async def test_a_dead_viewer_goes_and_a_paused_one_stays(tmp_path: Path, fast: O
             assert verify(body).flagged_discontinuities
             resumed = runs[1]
             assert verify(sample[resumed[0] :]).first_video_is_keyframe
-            assert await daemon.metric("viewer_skips_total") == 1
+            assert await daemon.metric("viewer_skips_total") >= 1  # more, if it fell behind again meanwhile
             paused.close()
             dead.close()
 

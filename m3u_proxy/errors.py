@@ -65,7 +65,7 @@ class NoSuchChannel(NotFound):
 
     def __init__(self, nearest: Sequence[str] = ()) -> None:
         super().__init__("Channel not found")
-        self.args = (nearest,)
+        self.args = (nearest,)  # what `again` makes a copy with
         self.nearest = list(nearest)
         """Keys that may have been meant."""
 

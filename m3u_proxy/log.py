@@ -21,8 +21,10 @@ from typing import Final, Literal, Self
 from m3u_proxy.logline import Line, json_line, line_of, text_line
 
 QUEUE_RECORDS: Final = 2_000
-REPEATS: Final = 10  # records of one template let through, per second and logger
+REPEATS: Final = 10
+"""Records of one template that are let through, per second and logger."""
 TEMPLATES: Final = 1_000
+"""Templates that are counted at a time; records of any further one pass."""
 STOP_SECONDS: Final = 1.0
 
 

@@ -13,8 +13,10 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
+"""Seconds from a crash to the next start; doubled with each."""
 CRASHES = 3
 CRASH_WINDOW = 60.0
+"""So many crashes within so many seconds are too many; a task that ran for longer has recovered."""
 
 
 class Background:

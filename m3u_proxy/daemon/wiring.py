@@ -327,6 +327,6 @@ class Opener:
             judge=self._judge,
             limits=self._limits(ask),
             tls_verify=self._tls_verify,
-            origin=ask.named_by,
+            named_by=ask.named_by,
             pseudonym=self._pseudonym,
         )

@@ -36,6 +36,7 @@ from m3u_proxy.settings.types import (
 )
 
 CHUNK_BYTES: Final = 32 * 1024
+"""Bytes of each of the CHANGE_BUFFER_CHUNKS."""
 
 
 class Server(BaseModel):

@@ -26,6 +26,7 @@ from m3u_proxy.settings.types import (
 )
 
 FILE_CHARS: Final = 262_144
+"""Characters that are read of a file which a variable names."""
 HINTS: Final = get_type_hints(Settings, include_extras=True)
 
 

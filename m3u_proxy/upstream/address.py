@@ -73,8 +73,8 @@ class Judge:
         """Make an exception for one exact target that an operator names: the demo's source."""
         self._allowed.add((ip_address(address), port))
 
-    def check(self, address: str, port: int, *, origin: NamedBy) -> AddressClass:
-        """Class of ``address`` if whoever ``origin`` is may send us there, else raise Blocked."""
+    def check(self, address: str, port: int, *, named_by: NamedBy) -> AddressClass:
+        """Class of ``address`` if whoever ``named_by`` is may send us there, else raise Blocked."""
         try:
             ip = ip_address(address)
         except ValueError:
@@ -83,14 +83,14 @@ class Judge:
         self.check_port(port)
         if found is AddressClass.NEVER:
             self._refuse("never")
-        excepted = origin == "operator" and (ip, port) in self._allowed
+        excepted = named_by == "operator" and (ip, port) in self._allowed
         if not excepted and self.is_own(address, port):
             self._refuse("self")
         if found is AddressClass.PRIVATE and self._allow_private is not None:
             if not self._allow_private and not excepted:
                 self._refuse("private", "forbidden")
-        elif origin != "operator":
-            if found > origin:
+        elif named_by != "operator":
+            if found > named_by:
                 self._refuse(found.name.lower())
         elif found is AddressClass.LOOPBACK and not (self._allow_loopback or excepted):
             self._refuse("loopback", "token")
@@ -132,9 +132,9 @@ class Judge:
             self.check_name(target.host)
             self.check_port(target.port)
             if target.is_literal:
-                self.check(target.host, target.port, origin="operator")
+                self.check(target.host, target.port, named_by="operator")
             elif _is_localhost(target.host):
-                self.check("127.0.0.1", target.port, origin="operator")
+                self.check("127.0.0.1", target.port, named_by="operator")
         except Blocked as exc:
             raise InvalidField(field, exc.detail) from None
         return target
@@ -174,9 +174,9 @@ class JudgingResolver(AbstractResolver):
     aiohttp asks no resolver for an address literal: judge these before the request.
     """
 
-    def __init__(self, judge: Judge, origin: NamedBy) -> None:
+    def __init__(self, judge: Judge, named_by: NamedBy) -> None:
         self._judge = judge
-        self.origin = origin
+        self.named_by = named_by
         self.found: AddressClass | None = None
         """The least trusted class among the addresses returned last."""
 
@@ -192,7 +192,7 @@ class JudgingResolver(AbstractResolver):
         for found_family, _, proto, _, sockaddr in infos:
             address = str(sockaddr[0])
             try:
-                classes.append(self._judge.check(address, port, origin=self.origin))
+                classes.append(self._judge.check(address, port, named_by=self.named_by))
             except Blocked as exc:
                 blocked = exc
                 continue

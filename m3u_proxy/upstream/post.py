@@ -69,7 +69,7 @@ async def answered(
     resolver = JudgingResolver(judge, "operator")
     found = None
     if target.is_literal:  # aiohttp asks no resolver for these
-        found = judge.check(target.host, target.port, origin="operator")
+        found = judge.check(target.host, target.port, named_by="operator")
     connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, force_close=True, ssl=tls_verify)
     try:
         async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:

@@ -74,5 +74,5 @@ class FailoverResolver:
         self._judge.check_name(target.host)
         self._judge.check_port(target.port)
         if target.is_literal:
-            self._judge.check(target.host, target.port, origin=named_by)
+            self._judge.check(target.host, target.port, named_by=named_by)
         return url

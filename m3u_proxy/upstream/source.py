@@ -59,7 +59,7 @@ class Head:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Header fields of the final response; looking one up ignores case."""
     address_class: AddressClass = AddressClass.PUBLIC
-    """The ``origin`` of all that this content names: the least trusted address on the way to it."""
+    """The ``named_by`` of all that this content names: the least trusted address on the way to it."""
 
     @property
     def length(self) -> int | None:
@@ -101,17 +101,17 @@ class HttpSource:
         judge: Judge,
         limits: Limits = Limits(),
         tls_verify: bool = True,
-        origin: NamedBy = "operator",
+        named_by: NamedBy = "operator",
         pseudonym: str = "",
     ) -> None:
-        """``headers`` as `request_headers` makes them; ``origin`` is who named ``url``; ``pseudonym`` is our
-        own in ``Via``, where a request may come back to us."""
+        """``headers`` as `request_headers` makes them; ``named_by`` is who named ``url``; ``pseudonym`` is
+        ours in ``Via``, where a request may come back to us."""
         self._url = url
         self._headers = headers
         self._judge = judge
         self._limits = limits
         self._tls_verify = tls_verify
-        self._resolver = JudgingResolver(judge, origin)
+        self._resolver = JudgingResolver(judge, named_by)
         self._pseudonym = pseudonym
         self._is_marked = False
         """Whether the last request held our pseudonym."""
@@ -153,9 +153,9 @@ class HttpSource:
             )
         self._body = response.content
         self._first_due = self._deadline.when() or math.inf
-        origin = self._resolver.origin
-        assert origin != "operator"
-        return Head(response.status, response.content_type, str(target), response.headers, origin)
+        named_by = self._resolver.named_by
+        assert named_by != "operator"
+        return Head(response.status, response.content_type, str(target), response.headers, named_by)
 
     def _start_clock(self) -> None:
         if self._deadline.when() is None and self._limits.first_byte:
@@ -199,21 +199,21 @@ class HttpSource:
             )
 
     async def _hop(self, wire: Wire, target: Target, headers: CIMultiDict[str]) -> ClientResponse:
-        """One request; afterwards the resolver's origin is that of whatever the answer names."""
+        """One request; afterwards the resolver's ``named_by`` is that of whatever the answer names."""
         headers = headers.copy()
         if target.userinfo is not None:
             headers.setdefault("Authorization", basic_credentials(target.userinfo))
         resolver = self._resolver
         resolver.found = None
         if target.is_literal:  # aiohttp asks no resolver for these
-            resolver.found = self._judge.check(target.host, target.port, origin=resolver.origin)
+            resolver.found = self._judge.check(target.host, target.port, named_by=resolver.named_by)
         self._is_marked = bool(self._pseudonym) and may_lead_back(target, resolver.found)
         if self._is_marked:
             headers["Via"] = f"1.1 {self._pseudonym}"
         response = await wire.get(target.url, headers)
         assert resolver.found is not None
-        before = AddressClass.NEVER if resolver.origin == "operator" else resolver.origin
-        resolver.origin = min(before, resolver.found)
+        before = AddressClass.NEVER if resolver.named_by == "operator" else resolver.named_by
+        resolver.named_by = min(before, resolver.found)
         return response
 
     async def read(self) -> bytes:

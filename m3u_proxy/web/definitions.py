@@ -15,6 +15,8 @@ from m3u_proxy.web.schemas.streams import StreamRequest, TranscodeRequest
 
 DEFAULT_PROFILE = "default"
 DEFAULT_OUTPUT = "mpegts"
+INLINE = "custom"
+"""What a profile is called whose template stands in the request."""
 
 
 def plain_stream(context: Context, body: StreamRequest) -> Stream:
@@ -33,12 +35,25 @@ def transcoded_stream(context: Context, body: TranscodeRequest) -> Stream:
     context.check_url("url", body.url)
     if "input_url" in body.profile_variables:
         context.check_url("profile_variables.input_url", body.profile_variables["input_url"])
+    transcode = _transcode(profile, template, body)
+    metadata = {
+        "profile": profile,
+        "profile_variables": str(dict(transcode.variables)),
+        "ffmpeg_args": " ".join(transcode.arguments),
+        **(body.metadata or {}),
+        "transcoding": "true",
+    }
+    return _define(context, body, _id_of(wanted, transcode, body.profile_variables), metadata, transcode)
+
+
+def _transcode(profile: str, template: str, body: TranscodeRequest) -> Transcode:
+    """What FFmpeg is to make of it; raises ``BadTemplate``."""
     output_format = body.output_format or DEFAULT_OUTPUT
     rendered = render(template, body.profile_variables, input_url=body.url, output_format=output_format)
     if rendered.output == "pipe" and rendered.container not in CONTAINERS:
         raise BadTemplate(f"output format {rendered.container!r} cannot be shared; use hls or mpegts")
     built_in = {"input_url": body.url, "output_args": "pipe:1", "format": output_format}
-    transcode = Transcode(
+    return Transcode(
         profile=profile,
         template=template,
         variables=built_in | body.profile_variables,
@@ -48,27 +63,22 @@ def transcoded_stream(context: Context, body: TranscodeRequest) -> Stream:
         container=rendered.container,
         content_type=rendered.content_type,
     )
-    inline = template if profile == "custom" else None
-    form = "hls" if rendered.output == "hls" else "direct"
-    metadata = {
-        "profile": profile,
-        "profile_variables": str(dict(transcode.variables)),
-        "ffmpeg_args": " ".join(rendered.arguments),
-        **(body.metadata or {}),
-        "transcoding": "true",
-    }
-    told = body.profile_variables
-    if output_format != DEFAULT_OUTPUT:  # one more thing that makes it another stream
-        told = {"format": output_format, **told}
-    stream_id = transcode_id(wanted, profile, inline, told, form)
-    return _define(context, body, stream_id, metadata, transcode)
+
+
+def _id_of(url: str, transcode: Transcode, variables: Mapping[str, str]) -> str:
+    """Id of the stream for a source as the editor names it; ``variables`` are those that it has sent."""
+    inline = transcode.template if transcode.profile == INLINE else None
+    form = "hls" if transcode.output == "hls" else "direct"
+    if transcode.output_format != DEFAULT_OUTPUT:  # one more thing that makes it another stream
+        variables = {"format": transcode.output_format, **variables}
+    return transcode_id(url, transcode.profile, inline, variables, form)
 
 
 def _template(context: Context, profile: str | None) -> tuple[str, str]:
-    """Name and template; an inline template has the name ``custom``."""
+    """Name and template."""
     wanted = (profile or DEFAULT_PROFILE).strip()
     if wanted.startswith("-"):
-        return "custom", wanted
+        return INLINE, wanted
     known = context.profiles.get(wanted)
     if known is None:
         names = ", ".join(context.profiles)

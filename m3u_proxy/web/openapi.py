@@ -15,6 +15,8 @@ Schema = dict[str, Any]
 
 REF = "#/components/schemas/{model}"
 _PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
+_IN_NAMES = str.maketrans("/.-", "___")
+"""What names of operations may not hold, and what stands there instead."""
 _WHAT = re.compile(r"^(?:``[^`]+``(?:,| and)?\s*)+:?\s*")
 _SECURITY: list[dict[str, list[str]]] = [{"header": []}, {"query": []}, {"bearer": []}]
 _SCHEMES = {
@@ -115,7 +117,7 @@ def document(routes: Iterable[Described], *, root_path: str, version: str) -> Sc
 def _operation(route: Described, components: Schema) -> Schema:
     summary, description = said_of(route.handler)
     operation: Schema = {
-        "operationId": route.method.lower() + _PARAMETER.sub(r"_\1", route.path).translate(_NAMES),
+        "operationId": route.method.lower() + _PARAMETER.sub(r"_\1", route.path).translate(_IN_NAMES),
         "tags": [next(group for pattern, group in _GROUPS if re.fullmatch(pattern, route.path))],
         "summary": summary,
     }
@@ -130,9 +132,6 @@ def _operation(route: Described, components: Schema) -> Schema:
     if not route.open:
         operation["security"] = _SECURITY
     return operation
-
-
-_NAMES = str.maketrans("/.-", "___")
 
 
 def said_of(handler: Any) -> tuple[str, str]:

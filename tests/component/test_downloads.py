@@ -11,8 +11,8 @@ import pytest
 from m3u_proxy.errors import Closed, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.media.playlist import Role
 from m3u_proxy.pool.budget import Budget
-from m3u_proxy.pool.hls import child
 from m3u_proxy.pool.hls import downloads as module
+from m3u_proxy.pool.hls import listed
 from m3u_proxy.pool.hls.downloads import Downloads
 from m3u_proxy.pool.hls.resources import Resource
 from m3u_proxy.pool.tally import Tally
@@ -69,7 +69,7 @@ class Rig(Downloads):
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr(module, "monotonic", made)
-    monkeypatch.setattr(child, "RETRY", 0.01)
+    monkeypatch.setattr(listed, "RETRY", 0.01)
     return made
 
 

@@ -39,7 +39,7 @@ class Stage:
         judge = Judge(allow_loopback=True)
 
         def opened(ask: Ask) -> HttpSource:
-            return HttpSource(ask.url, ask.headers, judge=judge, origin=ask.named_by)
+            return HttpSource(ask.url, ask.headers, judge=judge, named_by=ask.named_by)
 
         bus = Bus()
         self.events: list[Event] = []

@@ -10,7 +10,7 @@ import pytest
 from m3u_proxy.errors import NotFound, ProxyError, Unusable
 from m3u_proxy.media.playlist import Role
 from m3u_proxy.model import State
-from m3u_proxy.pool.hls import child, downloads, listing, tree
+from m3u_proxy.pool.hls import downloads, listed, listing, tree
 from m3u_proxy.pool.hls import passthrough as module
 from m3u_proxy.pool.sources import attempts
 from tests.support.hls_sources import (
@@ -39,7 +39,7 @@ async def make(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., R
     for room in (module, tree, listing, downloads, attempts):
         monkeypatch.setattr(room, "monotonic", clock)
     monkeypatch.setattr(listing, "REVALIDATE", 0.05)
-    monkeypatch.setattr(child, "RETRY", 0.01)
+    monkeypatch.setattr(listed, "RETRY", 0.01)
     yield lambda *urls: Rig(clock, *urls)
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("fetch-")]
 

@@ -154,7 +154,7 @@ async def test_trust_is_lost_on_the_way_through_a_public_host(outside: Origin, c
 
 
 async def test_what_a_playlist_names_is_judged_by_where_the_playlist_came_from(canary: Origin) -> None:
-    error, _ = await ending(at(canary.url("/"), judge=JUDGE, origin=AddressClass.PUBLIC))
+    error, _ = await ending(at(canary.url("/"), judge=JUDGE, named_by=AddressClass.PUBLIC))
     assert error.reason == "blocked"
     assert await untouched(canary)
 
@@ -188,10 +188,10 @@ async def test_the_address_that_was_judged_is_the_one_that_is_dialled(
         resolve_to(monkeypatch, ["127.77.0.1"], ["127.66.0.1"])
         outside.on("/r", Answer(body=BODY))
         url = outside.url("/r", host="rebound.example")
-        _, data = await ending(at(url, judge=JUDGE, origin=AddressClass.PUBLIC))
+        _, data = await ending(at(url, judge=JUDGE, named_by=AddressClass.PUBLIC))
         assert data == BODY
         assert outside.path("/r").requests[0]["host"] == f"rebound.example:{outside.port}"
-        error, _ = await ending(at(url, judge=JUDGE, origin=AddressClass.PUBLIC))
+        error, _ = await ending(at(url, judge=JUDGE, named_by=AddressClass.PUBLIC))
         assert error.reason == "blocked"
         assert await untouched(canary)
 
@@ -203,7 +203,7 @@ async def test_a_name_with_one_good_address_is_dialled_there_only(
         resolve_to(monkeypatch, ["127.66.0.1", "169.254.169.254", "127.77.0.1"])
         outside.on("/r", Answer(body=BODY))
         url = outside.url("/r", host="mixed.example")
-        _, data = await ending(at(url, judge=JUDGE, origin=AddressClass.PUBLIC))
+        _, data = await ending(at(url, judge=JUDGE, named_by=AddressClass.PUBLIC))
         assert data == BODY
         assert await untouched(canary)
 

@@ -27,7 +27,7 @@ async def attempt():
         judge=Judge(allow_loopback=True),
         limits=Limits(connect=2.0, first_byte=0.2, stall=0.2),
         tls_verify=True,
-        origin="operator",
+        named_by="operator",
     )
     try:
         await source.open()

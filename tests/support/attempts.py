@@ -26,13 +26,13 @@ def at(
     limits: Limits = PATIENT,
     *,
     judge: Judge = JUDGE,
-    origin: NamedBy = "operator",
+    named_by: NamedBy = "operator",
     tls_verify: bool = True,
     headers: dict[str, str] | None = None,
 ) -> HttpSource:
     """An attempt at ``url`` with custom ``headers``."""
     sent = request_headers(url, "agent/1", headers or {})
-    return HttpSource(url, sent, judge=judge, limits=limits, tls_verify=tls_verify, origin=origin)
+    return HttpSource(url, sent, judge=judge, limits=limits, tls_verify=tls_verify, named_by=named_by)
 
 
 @asynccontextmanager

@@ -40,20 +40,20 @@ def test_classes(address: str, found: AddressClass) -> None:
 ONE_OF_EACH = {PUBLIC: "8.8.8.8", PRIVATE: "10.0.0.1", LOOPBACK: "127.0.0.1", NEVER: "169.254.169.254"}
 
 
-@pytest.mark.parametrize("origin", ["operator", PUBLIC, PRIVATE, LOOPBACK])
+@pytest.mark.parametrize("named_by", ["operator", PUBLIC, PRIVATE, LOOPBACK])
 @pytest.mark.parametrize("address", ["10.0.0.1", "fc00::1", "::ffff:192.168.1.1", "64:ff9b::a00:1"])
-def test_private_networks_can_be_opened_and_closed_to_all(origin: NamedBy, address: str) -> None:
+def test_private_networks_can_be_opened_and_closed_to_all(named_by: NamedBy, address: str) -> None:
     opened = Judge(allow_loopback=True, allow_private=True)
-    assert opened.check(address, 80, origin=origin) is PRIVATE
+    assert opened.check(address, 80, named_by=named_by) is PRIVATE
     with pytest.raises(Blocked) as caught:
-        Judge(allow_loopback=True, allow_private=False).check(address, 80, origin=origin)
+        Judge(allow_loopback=True, allow_private=False).check(address, 80, named_by=named_by)
     assert caught.value.category == "private"
     with pytest.raises(Blocked):
-        opened.check("169.254.169.254", 80, origin=origin)
+        opened.check("169.254.169.254", 80, named_by=named_by)
 
 
 @pytest.mark.parametrize(
-    ("origin", "may_name"),
+    ("named_by", "may_name"),
     [
         ("operator", {PUBLIC, PRIVATE, LOOPBACK}),
         (LOOPBACK, {PUBLIC, PRIVATE, LOOPBACK}),
@@ -61,14 +61,14 @@ def test_private_networks_can_be_opened_and_closed_to_all(origin: NamedBy, addre
         (PUBLIC, {PUBLIC}),
     ],
 )
-def test_who_may_name_what(origin: NamedBy, may_name: set[AddressClass]) -> None:
+def test_who_may_name_what(named_by: NamedBy, may_name: set[AddressClass]) -> None:
     judge = Judge(allow_loopback=True)
     for found, address in ONE_OF_EACH.items():
         if found in may_name:
-            assert judge.check(address, 80, origin=origin) is found
+            assert judge.check(address, 80, named_by=named_by) is found
         else:
             with pytest.raises(Blocked) as caught:
-                judge.check(address, 80, origin=origin)
+                judge.check(address, 80, named_by=named_by)
             assert caught.value.reason == "blocked"
             assert caught.value.category == found.name.lower()
             assert address not in caught.value.detail
@@ -77,18 +77,18 @@ def test_who_may_name_what(origin: NamedBy, may_name: set[AddressClass]) -> None
 def test_loopback_needs_permission_and_the_refusal_says_whose() -> None:
     judge = Judge(allow_loopback=False, allowed=[("127.0.0.1", 9000)])
     with pytest.raises(Blocked, match="ALLOW_LOOPBACK_TARGETS"):
-        judge.check("127.0.0.1", 80, origin="operator")
-    assert judge.check("127.0.0.1", 9000, origin="operator") is LOOPBACK
+        judge.check("127.0.0.1", 80, named_by="operator")
+    assert judge.check("127.0.0.1", 9000, named_by="operator") is LOOPBACK
     with pytest.raises(Blocked):
-        judge.check("127.0.0.2", 9000, origin="operator")
+        judge.check("127.0.0.2", 9000, named_by="operator")
     with pytest.raises(Blocked):
-        judge.check("127.0.0.1", 9000, origin=PUBLIC)
+        judge.check("127.0.0.1", 9000, named_by=PUBLIC)
 
 
 @pytest.mark.parametrize("port", sorted(PORT_DENY))
 def test_ports_of_other_protocols_are_refused(port: int) -> None:
     with pytest.raises(Blocked) as caught:
-        Judge(allow_loopback=True).check("8.8.8.8", port, origin="operator")
+        Judge(allow_loopback=True).check("8.8.8.8", port, named_by="operator")
     assert caught.value.category == "port"
 
 
@@ -111,7 +111,7 @@ def test_our_own_listeners_are_recognised(listener: str, address: str, ours: boo
     assert not judge.is_own(address, 8086)
     if ours:
         with pytest.raises(Blocked) as caught:
-            judge.check(address, 8085, origin="operator")
+            judge.check(address, 8085, named_by="operator")
         assert caught.value.category == "self"
 
 
@@ -128,15 +128,15 @@ def test_a_wildcard_listener_answers_at_every_address_of_this_machine() -> None:
 def test_the_listeners_are_looked_up_at_each_check() -> None:
     listeners: list[tuple[str, int]] = []
     judge = Judge(allow_loopback=True, own=lambda: listeners)
-    assert judge.check("127.0.0.1", 8085, origin="operator") is LOOPBACK
+    assert judge.check("127.0.0.1", 8085, named_by="operator") is LOOPBACK
     listeners.append(("127.0.0.1", 8085))
     with pytest.raises(Blocked):
-        judge.check("127.0.0.1", 8085, origin="operator")
+        judge.check("127.0.0.1", 8085, named_by="operator")
 
 
 def test_the_demo_source_may_be_named_although_it_is_ours() -> None:
     judge = Judge(allow_loopback=True, own=lambda: [("127.0.0.1", 9000)], allowed=[("127.0.0.1", 9000)])
-    assert judge.check("127.0.0.1", 9000, origin="operator") is LOOPBACK
+    assert judge.check("127.0.0.1", 9000, named_by="operator") is LOOPBACK
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Literal
 
 from m3u_proxy.errors import BadTemplate
 from m3u_proxy.ffmpeg.command.arguments import Command, Setting, read, shown
+from m3u_proxy.ffmpeg.command.containers import FORMATS, PIPED
 from m3u_proxy.ffmpeg.command.input import Input
 from m3u_proxy.ffmpeg.command.options import HLS, flags_set, is_relative_name
 from m3u_proxy.ffmpeg.command.shape import HlsOptions, segment_names
@@ -26,20 +27,6 @@ KEY_FRAME_SECONDS = 2.0
 FRAGMENT_MICROSECONDS = 4_000_000
 """Longest fragment of MP4, more than between two keyframes as a rule."""
 
-_CONTAINERS = {
-    "mpegts": ("mpegts", "video/mp2t"),
-    "mp4": ("mp4", "video/mp4"),
-    "mov": ("mov", "video/mp4"),
-    "matroska": ("matroska", "video/x-matroska"),
-    "mkv": ("matroska", "video/x-matroska"),
-    "webm": ("webm", "video/webm"),
-    "mpeg": ("mpeg", "video/mpeg"),
-    "flv": ("flv", "video/x-flv"),
-    "ogg": ("ogg", "video/ogg"),
-    "mp3": ("mp3", "audio/mpeg"),
-    "adts": ("adts", "audio/aac"),
-}
-"""Piped containers: FFmpeg's muxer, Content-Type."""
 _AUDIO_ONLY = frozenset({"mp3", "adts"})
 _STANDARD_OUTPUT = frozenset({"pipe:1", "pipe:", "-"})
 _FRAGMENTED = frozenset({"frag_keyframe", "frag_every_frame", "frag_custom", "dash", "cmaf"})
@@ -110,7 +97,7 @@ def render(template: str, variables: Mapping[str, str], *, input_url: str, outpu
         _check_hls(command)
         return Rendered(texts, "hls", "hls", HLS_TYPE, command)
     container = _check_pipe(command)
-    return Rendered(texts, "pipe", container, _CONTAINERS[container][1], command)
+    return Rendered(texts, "pipe", container, PIPED[container].content_type, command)
 
 
 def _is_hls(command: Command) -> bool:
@@ -129,14 +116,14 @@ def _check_hls(command: Command) -> None:
         if not is_relative_name(name):
             raise BadTemplate(f"output {shown(name)} is outside the stream's own directory")
     for one in command.output:
-        if one.name == "f" and one.value not in ("hls", *_CONTAINERS):
+        if one.name == "f" and one.value not in FORMATS:
             raise BadTemplate(f"output format {shown(one.value or '')} is not allowed")
 
 
 def _check_pipe(command: Command) -> str:
     """The container as the template names it."""
     container = next((one.value or "" for one in command.output if one.name == "f"), "mpegts")
-    if container not in _CONTAINERS:
+    if container not in PIPED:
         raise BadTemplate(f"output format {shown(container)} is not allowed")
     for one in command.output:
         if one.name in HLS:
@@ -190,7 +177,7 @@ def pipe_argv(
     adts: bool = False,
 ) -> list[str]:
     """The command that writes the container to standard output; ``adts`` as for ``hls_argv``."""
-    muxer = _CONTAINERS[rendered.container][0]
+    muxer = PIPED[rendered.container].muxer
     is_mp4 = muxer in ("mp4", "mov")
     return [
         *_front(ffmpeg, rendered, source, progress_fd),

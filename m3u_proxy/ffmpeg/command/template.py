@@ -12,15 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from m3u_proxy.errors import BadTemplate, InvalidField
+from m3u_proxy.ffmpeg.command.containers import FORMATS
 
 TEMPLATE_BYTES = 4096
 VALUE_CHARS = 256
 ARGUMENT_CHARS = 8192
-
-FORMATS = frozenset(
-    ["mpegts", "hls", "mp4", "mov", "matroska", "mkv", "webm", "mpeg", "flv", "ogg", "mp3", "adts"]
-)
-"""Values of ``output_format`` and of the variable ``format``."""
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]{0,63})(?:\|([^{}]*))?\}")
 _FIRST_MARK, _LAST_MARK = "\ue000", "\uf8ff"

@@ -65,6 +65,10 @@ class SlotKind(Enum):
     OTHER = auto()
 
 
+CHOICES: Final = frozenset({SlotKind.VARIANT, SlotKind.RENDITION, SlotKind.I_FRAMES})
+"""Playlists among which a player chooses."""
+
+
 class Slot(NamedTuple):
     """A place in the text that depends on a URL."""
 
@@ -147,13 +151,10 @@ class Playlist:
         best = max(usable, key=_bandwidth, default=None)
         renditions = [_rendition(self.slots, best, kind) for kind in ("AUDIO", "VIDEO")] if best else []
         kept = filter(None, (best, *renditions))
-        left = {id(slot) for slot in self.slots if slot.kind in _CHOICES}.difference(map(id, kept))
+        left = {id(slot) for slot in self.slots if slot.kind in CHOICES}.difference(map(id, kept))
         slots, trailer = without(self.slots, self.trailer, left)
         slots = tuple(_plain_variant(slot) if slot.kind is SlotKind.VARIANT else slot for slot in slots)
         return replace(self, slots=slots, trailer=trailer, references=references_of(slots))
-
-
-_CHOICES: Final = frozenset({SlotKind.VARIANT, SlotKind.RENDITION, SlotKind.I_FRAMES})
 
 
 def references_of(slots: Iterable[Slot]) -> tuple[Reference, ...]:

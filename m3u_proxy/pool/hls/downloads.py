@@ -11,8 +11,8 @@ from typing import Protocol
 from m3u_proxy.errors import Closed, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.media.playlist import Role
 from m3u_proxy.pool.budget import Budget
-from m3u_proxy.pool.hls.child import Child
 from m3u_proxy.pool.hls.download import Download
+from m3u_proxy.pool.hls.listed import Listed
 from m3u_proxy.pool.hls.misses import Misses
 from m3u_proxy.pool.hls.resources import Part, Resource
 from m3u_proxy.pool.tally import Tally
@@ -137,7 +137,7 @@ class Downloads:
             self._tally.fetches[resource.role] += 1
             return self._open_child(resource.url, resource.named_by, part)
 
-        return Child(opened, resource.role, is_patient=not self._missed)
+        return Listed(opened, resource.role, is_patient=not self._missed)
 
     async def _live(self, flight: Flight, resource: Resource) -> None:
         try:

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 from m3u_proxy.errors import UpstreamError
 from m3u_proxy.media.hls.attributes import unquoted
-from m3u_proxy.media.hls.model import SlotKind
+from m3u_proxy.media.hls.model import CHOICES, SlotKind
 from m3u_proxy.media.playlist import Playlist, Reference, Role
 from m3u_proxy.pool.hls.listing import Page
 from m3u_proxy.pool.hls.resources import Resource
-
-_CHOICES = frozenset({SlotKind.VARIANT, SlotKind.RENDITION, SlotKind.I_FRAMES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +114,7 @@ def best_of(page: Page, is_failing: Callable[[Resource], bool]) -> Resource:
 def _places(playlist: Playlist) -> Iterator[tuple[Reference, _Place]]:
     positions: Counter[tuple[SlotKind, str]] = Counter()
     for slot in playlist.slots:
-        if slot.kind not in _CHOICES or slot.reference is None or slot.reference.role is not Role.PLAYLIST:
+        if slot.kind not in CHOICES or slot.reference is None or slot.reference.role is not Role.PLAYLIST:
             continue
         said = slot.attributes
         type_ = said.get("TYPE", "") if slot.kind is SlotKind.RENDITION else ""

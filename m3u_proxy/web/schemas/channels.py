@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 from typing_extensions import TypedDict
 
 from m3u_proxy.lineup.channel import Channel, flat
@@ -12,15 +12,10 @@ from m3u_proxy.lineup.importer import ImportReport
 from m3u_proxy.lineup.plan import FAILOVERS
 from m3u_proxy.media.lineup import NAME
 from m3u_proxy.media.lineup_fields import ATTRIBUTES
-from m3u_proxy.web.schemas.streams import Headers, Text
+from m3u_proxy.web.schemas.fields import Body, Headers, Query, Text, null_is
 
 KEY_LENGTH = 80
 ATTRIBUTE_LENGTH = 4096
-
-
-def _null_is(default: object, kind: object) -> BeforeValidator:
-    return BeforeValidator(lambda value: default if value is None else value, json_schema_input_type=kind)
-
 
 Line = Annotated[Text, Field(max_length=ATTRIBUTE_LENGTH, pattern=r"^\P{Cc}*$")]
 Name = Annotated[Text, Field(min_length=1, max_length=NAME, pattern=r"^\P{Cc}*[^\s\p{Cc}]\P{Cc}*$")]
@@ -32,15 +27,13 @@ Attributes = Annotated[
 ]
 
 
-class ChannelFields(BaseModel):
+class ChannelFields(Body):
     """What makes up a channel, but for its key. Unknown fields are ignored, ``null`` means the default."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     name: Name
     url: Text
     """Of the source; http or https."""
-    failover_urls: Annotated[list[Text], _null_is([], list[str] | None), Field(max_length=FAILOVERS)] = []
+    failover_urls: Annotated[list[Text], null_is([], list[str] | None), Field(max_length=FAILOVERS)] = []
     """Other sources of the same, taken in this order when one fails."""
     tvg_id: Line | None = None
     """By which guides know it; over ``tvg-id`` in ``attributes``, as the next four are over theirs."""
@@ -55,7 +48,7 @@ class ChannelFields(BaseModel):
     """Of its ``#EXTINF``, names in lower case."""
     headers: Headers = {}
     """Sent to the provider over the usual ones."""
-    enabled: Annotated[bool, _null_is(True, bool | None)] = True
+    enabled: Annotated[bool, null_is(True, bool | None)] = True
     """Whether it is in the lineups that are given out, and can be opened."""
 
     def channel(self, key: str, *, by_hand: bool) -> Channel:
@@ -88,27 +81,21 @@ class ChannelRequest(ChannelFields):
     """Its place in paths; otherwise made of its name."""
 
 
-class LineupReference(BaseModel):
+class LineupReference(Body):
     """Body of ``POST /api/v1/channels/import``, unless that is the lineup itself."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     url: Text
     """Where the lineup is; http or https."""
 
 
-class _Query(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
-
-
-class ImportQuery(_Query):
+class ImportQuery(Query):
     """Query of ``POST /api/v1/channels/import``."""
 
     mode: Literal["replace", "merge"] = "replace"
     """What becomes of channels that the lineup does not have: ``replace`` removes them."""
 
 
-class ChoiceQuery(_Query):
+class ChoiceQuery(Query):
     """Which channels are wanted."""
 
     group: str = ""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
+
+from m3u_proxy.web.schemas.fields import Query
 
 CLIENT_ID_LIMIT = 128
 
@@ -24,13 +26,7 @@ ClientId = Annotated[str, Field(max_length=CLIENT_ID_LIMIT), AfterValidator(_pri
 """Opaque text that a player or an editor has chosen."""
 
 
-class _Query(BaseModel):
-    """Booleans are ``1 0 true false yes no on off`` in any case."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
-
-
-class StreamsByMetadataQuery(_Query):
+class StreamsByMetadataQuery(Query):
     """Query of ``GET /streams/by-metadata``."""
 
     field: str
@@ -38,7 +34,7 @@ class StreamsByMetadataQuery(_Query):
     active_only: bool = True
 
 
-class CountsByMetadataQuery(_Query):
+class CountsByMetadataQuery(Query):
     """Query of ``GET /streams/counts-by-metadata``."""
 
     field: str
@@ -52,7 +48,7 @@ class CountsByMetadataQuery(_Query):
         return _listed(self.values)
 
 
-class DeleteByMetadataQuery(_Query):
+class DeleteByMetadataQuery(Query):
     """Query of ``DELETE /streams/by-metadata``."""
 
     field: str
@@ -64,7 +60,7 @@ class DeleteByMetadataQuery(_Query):
     """Without ``force``: who is dropped before the viewers are counted."""
 
 
-class DeleteOldestByMetadataQuery(_Query):
+class DeleteOldestByMetadataQuery(Query):
     """Query of ``DELETE /streams/oldest-by-metadata``."""
 
     field: str
@@ -72,7 +68,7 @@ class DeleteOldestByMetadataQuery(_Query):
     exclude_channel_id: str | None = None
 
 
-class CookiesFileQuery(_Query):
+class CookiesFileQuery(Query):
     """Query of ``GET /validate-cookies-file``."""
 
     path: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from m3u_proxy.model import SilenceCheck
+from m3u_proxy.web.schemas.fields import Body
 
 DAY = 86_400
 _FIELDS = (
@@ -21,10 +22,8 @@ _FIELDS = (
 T = TypeVar("T")
 
 
-class SilenceFields(BaseModel):
+class SilenceFields(Body):
     """They come all or not at all; ``null`` is as good as none."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     enable_silence_detection: bool | None = None
     """Whether the sound is checked at all."""

@@ -1,113 +1,22 @@
-"""Request bodies as typed models, and the JSON that answers are made of."""
+"""Bodies of requests about streams, and the JSON that is shown of them."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
 from m3u_proxy.model import ClientSnapshot, Kind, RunSnapshot, State, Stream, StreamSnapshot, endpoint_of
 from m3u_proxy.pool.sources.history import Moment
 from m3u_proxy.web.schemas.answers import ClientShown
+from m3u_proxy.web.schemas.fields import Body, Flag, Headers, HeaderText, Metadata, Text, Variables, null_is
 from m3u_proxy.web.schemas.silence import SilenceFields
 
-METADATA_KEYS = 64
-METADATA_VALUE = 1024
-HEADER_COUNT = 32
-HEADER_VALUE = 4096
 TEMPLATE_LIMIT = 4096
+"""Characters."""
 FAILOVER_LIMIT = 64
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-
-
-def _empty_list_is_object(value: object) -> object:
-    """PHP cannot tell an empty object from an empty list, so an editor sends ``[]`` for both."""
-    return {} if value == [] or value is None else value
-
-
-def _metadata(value: object) -> object:
-    value = _empty_list_is_object(value)
-    if not isinstance(value, Mapping):
-        raise ValueError("metadata must be an object")
-    if len(value) > METADATA_KEYS:
-        raise ValueError(f"metadata must have at most {METADATA_KEYS} keys")
-    for key, item in value.items():
-        if not isinstance(item, str | int | float | bool):
-            raise ValueError(f"metadata value for '{key}' must be string, int, float, or bool")
-        if len(str(item)) > METADATA_VALUE:
-            raise ValueError(f"metadata value for '{key}' must be at most {METADATA_VALUE} characters")
-    return {str(key): str(item) for key, item in value.items()}
-
-
-def _headers(value: object) -> object:
-    """Values as text, ``null`` ones dropped; names are judged where the request's headers are made."""
-    value = _empty_list_is_object(value)
-    if not isinstance(value, Mapping):
-        raise ValueError("headers must be an object")
-    if len(value) > HEADER_COUNT:
-        raise ValueError(f"at most {HEADER_COUNT} headers are allowed")
-    kept: dict[str, str] = {}
-    for name, item in value.items():
-        if item is None:
-            continue
-        if isinstance(item, bool) or not isinstance(item, str | int | float):
-            raise ValueError(f"value of header '{name}' must be a string")
-        kept[str(name)] = _header_value(str(item))
-    return kept
-
-
-def _header_value(value: str) -> str:
-    if _CONTROL.search(value):
-        raise ValueError("control characters are not allowed")
-    if len(value) > HEADER_VALUE:
-        raise ValueError(f"must be at most {HEADER_VALUE} characters")
-    try:
-        value.encode("latin-1")
-    except UnicodeEncodeError:
-        raise ValueError("must be ISO 8859-1 text") from None
-    return value
-
-
-def _clean(value: str) -> str:
-    if _SURROGATE.search(value):
-        raise ValueError("must be valid Unicode")
-    return value
-
-
-def _strings(value: object) -> object:
-    value = _empty_list_is_object(value)
-    if not isinstance(value, Mapping):
-        raise ValueError("must be an object")
-    for key, item in value.items():
-        if not isinstance(item, str | int | float | bool):
-            raise ValueError(f"value for '{key}' must be a string or a number")
-    return {str(key): str(item) for key, item in value.items()}
-
-
-def _null_is_empty(value: object) -> object:
-    return [] if value is None else value
-
-
-def _null_is_false(value: object) -> object:
-    return False if value is None else value
-
-
-Text = Annotated[str, AfterValidator(_clean)]
-HeaderText = Annotated[str, AfterValidator(_header_value)]
-
-_Scalar = str | int | float | bool
-_Empty = Annotated[list[str], Field(max_length=0)]
-METADATA = BeforeValidator(_metadata, json_schema_input_type=dict[str, _Scalar] | _Empty)
-HEADERS = BeforeValidator(
-    _headers, json_schema_input_type=dict[str, str | int | float | None] | _Empty | None
-)
-Headers = Annotated[dict[str, str], HEADERS]
-VARIABLES = BeforeValidator(_strings, json_schema_input_type=dict[str, _Scalar] | _Empty | None)
-FLAG = BeforeValidator(_null_is_false, json_schema_input_type=bool | None)
 
 STREAM_TYPES = {
     Kind.LIVE: "Live Continuous",
@@ -119,39 +28,31 @@ STREAM_TYPES = {
 }
 
 
-class StreamRequest(SilenceFields, BaseModel):
+class StreamRequest(SilenceFields):
     """Body of ``POST /streams``. Unknown fields are ignored, ``null`` means the default."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     url: Text
     """Of the source; http or https."""
-    failover_urls: Annotated[
-        list[Text],
-        BeforeValidator(_null_is_empty, json_schema_input_type=list[str] | None),
-        Field(max_length=FAILOVER_LIMIT),
-    ] = []
+    failover_urls: Annotated[list[Text], null_is([], list[str] | None), Field(max_length=FAILOVER_LIMIT)] = []
     """Other sources of the same, taken in this order when one fails."""
     failover_resolver_url: Text | None = None
     """Who is asked for the next source instead."""
     user_agent: HeaderText | None = None
     """Towards the provider; otherwise DEFAULT_USER_AGENT."""
-    metadata: Annotated[dict[Text, Text], METADATA] | None = None
+    metadata: Metadata | None = None
     """Kept and returned as strings; found again by ``/streams/by-metadata``."""
     headers: Headers = {}
     """Sent to the provider over the usual ones."""
-    permanent: Annotated[bool, FLAG] = False
+    permanent: Flag = False
     """Listed until it is deleted, however long nobody watches."""
-    strict_live_ts: Annotated[bool, FLAG] = False
+    strict_live_ts: Flag = False
     """Endless, whatever the provider says of lengths and ranges."""
     use_sticky_session: bool | None = None
     """Stay where a redirect led while that works; otherwise USE_STICKY_SESSION."""
 
 
-class CheckRequest(BaseModel):
+class CheckRequest(Body):
     """Body of ``POST /check``: a source, and how it is asked."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     url: Text
     """Of the source; http or https."""
@@ -161,10 +62,8 @@ class CheckRequest(BaseModel):
     """Sent to the provider over the usual ones."""
 
 
-class ConnectionTestRequest(BaseModel):
+class ConnectionTestRequest(Body):
     """Body of ``POST /test-connection``. What is no http URL is told in the answer, not refused."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     url: Text
 
@@ -173,7 +72,7 @@ class TranscodeRequest(StreamRequest):
     """Body of ``POST /transcode``."""
 
     profile: Annotated[Text, Field(max_length=TEMPLATE_LIMIT)] | None = None
-    profile_variables: Annotated[dict[Text, Text], VARIABLES] = {}
+    profile_variables: Variables = {}
     output_format: Text | None = None
     resolver: Literal["streamlink", "ytdlp"] | None = None
 

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 from typing_extensions import TypedDict
+
+from m3u_proxy.web.schemas.fields import Body, Query
 
 MOST_KEYS = 100_000
 
 
-class SurveyRequest(BaseModel):
+class SurveyRequest(Body):
     """Which channels are checked; all that are enabled where nothing is said."""
 
-    keys: Annotated[list[str], Field(max_length=MOST_KEYS)] | None = Field(
-        None, description="Keys of the channels to check"
-    )
-    group: str | None = Field(None, description="Only channels of this group")
+    keys: Annotated[list[str], Field(max_length=MOST_KEYS)] | None = None
+    """Keys of the channels to check."""
+    group: str | None = None
+    """Only channels of this group."""
 
 
-class SurveyQuery(BaseModel):
+class SurveyQuery(Query):
     """How much of the results."""
 
-    offset: int = Field(0, ge=0, description="Results to leave out, the first ones")
+    offset: Annotated[int, Field(ge=0)] = 0
+    """Results that are passed over, the first ones."""
 
 
 class SurveyBegun(TypedDict):

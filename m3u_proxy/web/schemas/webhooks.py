@@ -4,31 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from m3u_proxy.events import EventType
 from m3u_proxy.observe.subscription import RETRIES, TIMEOUT, Subscription
-from m3u_proxy.web.schemas.streams import Headers, Text
+from m3u_proxy.web.schemas.fields import Body, Headers, Query, Text, null_is
 
 LONGEST_TIMEOUT = 300
+"""Seconds."""
 MOST_RETRIES = 20
 
-
-def _or(default: object, kind: object) -> BeforeValidator:
-    """``null`` means the default."""
-    return BeforeValidator(lambda value: default if value is None else value, json_schema_input_type=kind)
-
-
-Events = Annotated[list[EventType], _or(list(EventType), list[EventType] | None), Field(max_length=64)]
-Timeout = Annotated[int, _or(TIMEOUT, int | None), Field(ge=1, le=LONGEST_TIMEOUT)]
-Retries = Annotated[int, _or(RETRIES, int | None), Field(ge=0, le=MOST_RETRIES)]
+Events = Annotated[list[EventType], null_is(list(EventType), list[EventType] | None), Field(max_length=64)]
+Timeout = Annotated[int, null_is(TIMEOUT, int | None), Field(ge=1, le=LONGEST_TIMEOUT)]
+Retries = Annotated[int, null_is(RETRIES, int | None), Field(ge=0, le=MOST_RETRIES)]
 
 
-class WebhookRequest(BaseModel):
+class WebhookRequest(Body):
     """Body of ``POST /webhooks``. Unknown fields are ignored, ``null`` means the default."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     url: Text
     """Where events are posted; there is one webhook for each."""
@@ -42,19 +35,15 @@ class WebhookRequest(BaseModel):
     """Further attempts, after 1, 2, 4 … seconds."""
 
 
-class WebhookReference(BaseModel):
+class WebhookReference(Body):
     """Body of ``DELETE /webhooks``, query of ``POST /webhooks/test``."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     webhook_url: Text
     """As it was registered, in any spelling of the host."""
 
 
-class WebhookQuery(BaseModel):
+class WebhookQuery(Query):
     """Query of ``DELETE /webhooks``, which may name the webhook in a body instead."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     webhook_url: Text | None = None
     """As it was registered, in any spelling of the host; otherwise the body says it."""

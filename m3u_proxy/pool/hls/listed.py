@@ -17,7 +17,7 @@ RETRY = 0.5
 """Seconds before a segment that is not there is asked for once more: it may only be late."""
 
 
-class Child:
+class Listed:
     """A `Source` whose ``open()`` has looked at the first bytes: no web page instead of a segment.
 
     ``is_patient``: a segment that is not found is asked for a second time.

@@ -16,13 +16,13 @@ from time import monotonic
 from m3u_proxy.errors import NotPossible, Unavailable, Unusable
 from m3u_proxy.events import Bus
 from m3u_proxy.ffmpeg.hls.writer import HlsWriter
-from m3u_proxy.model import Client, Kind, SourceSnapshot, Stream, StreamSnapshot
+from m3u_proxy.model import Client, Kind, Stream
 from m3u_proxy.pool.catalog import Catalog, Record
-from m3u_proxy.pool.entry import Entry
 from m3u_proxy.pool.herald import Herald
 from m3u_proxy.pool.hls.passthrough import Passthrough
 from m3u_proxy.pool.live.outlet import PeerWatch
 from m3u_proxy.pool.live.relay import Relay
+from m3u_proxy.pool.moves import Moves
 from m3u_proxy.pool.pool import Pool
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.pool.viewers import Viewer, ViewerTable
@@ -50,6 +50,7 @@ class Audience:
         self.pool = pool
         self.catalog = catalog
         self.viewers = ViewerTable()
+        self.moves = Moves()
         self.draining = False
         self.tally = pool.tally
         self._herald = Herald(bus, catalog, self.viewers)
@@ -70,13 +71,16 @@ class Audience:
         now = monotonic()
         known = self.catalog.get(stream.id)
         watched = self.viewers.count(stream.id) > 0
-        record, created = self.catalog.put(stream, now, watched=watched, lasting=lasting)
+        if known is not None and not watched and known.stream.metadata != stream.metadata:
+            # Whoever was told of the old ones, and holds a provider's slot for them, is told that they ended.
+            self._herald.stopped(known, "last_client_disconnected" if known.opened else "redefined")
+        record, begins = self.catalog.put(stream, now, watched=watched, lasting=lasting)
         supply = self.pool.supply(record.stream) if record.renewal is not None else None
         if supply is not None and record.renewal is not None and record.stream.transcode is None:
             supply.workshop.renew(record.renewal)
         if known is not None and known.stream.key != record.stream.key:
             self.pool.supersede(known.stream, record.stream)
-        if created:
+        if begins:
             self._herald.started(record)
         return record.stream
 
@@ -114,8 +118,11 @@ class Audience:
 
     def cut(self, viewer: Viewer, reason: str) -> None:
         """A viewer is to go: its connections are cut and the counts drop at once. Idempotent."""
-        self.leave(viewer, reason)
         viewer.end(reason)
+        self.leave(viewer, reason)
+        for newcomer in self.moves.of(viewer):
+            if self.viewers.named(newcomer.client.stream_id, newcomer.name) is None:
+                self.cut(newcomer, reason)
 
     # -- viewers ----------------------------------------------------------------------------------------
 
@@ -128,15 +135,23 @@ class Audience:
     ) -> tuple[Supply | Relay, Viewer]:
         """A player opens a body: what is behind it, and the player's place there. Undone by ``leave``.
 
-        ``is_seek``: it wants only a later part, if this is a file.
+        ``is_seek``: it wants only a later part, if this is a file. It may then be a viewer who moves.
         """
         record = self.catalog.find(stream_id)
         self._renew(record)
-        self._check_admission()
-        client = replace(client, id=self.viewers.free_id(stream_id, client.id))
+        is_part = is_seek and self.pool.kind(record.stream) is Kind.VOD
+        may_move = is_part and self.viewers.named(stream_id, client.id) is not None
+        self._check_admission(new=not may_move)
         entry = self.pool.acquire(record.stream, is_seek=is_seek)
         assert isinstance(entry.thing, Supply | Relay)
-        return entry.thing, self._admit(record, entry, client, is_hls=False)
+        viewer = Viewer(client, entry.release, monotonic(), client.created_at, is_hls=False)
+        entry.hold()
+        entry.streams.add(stream_id)
+        if may_move:
+            self.moves.add(viewer)
+        else:
+            self._admit(record, viewer)
+        return entry.thing, viewer
 
     @asynccontextmanager
     async def peek(self, stream_id: str) -> AsyncIterator[Supply]:
@@ -166,11 +181,12 @@ class Audience:
         self._check_admission(new=viewer is None)
         entry = self.pool.acquire(record.stream)
         assert isinstance(entry.thing, Supply | HlsWriter)
+        entry.hold()
+        entry.streams.add(stream_id)
         if viewer is None:
-            viewer = self._admit(record, entry, client, is_hls=True)
+            viewer = Viewer(client, entry.release, monotonic(), client.created_at, is_hls=True)
+            self._admit(record, viewer)
         else:
-            entry.hold()
-            entry.streams.add(stream_id)
             viewer.release()
             viewer.release = entry.release
         viewer.seen_at = monotonic()
@@ -200,21 +216,31 @@ class Audience:
             self.tally.rejected["max_viewers"] += 1
             raise Unavailable(f"Limit of {limit} viewers reached (MAX_VIEWERS)", reason="max_viewers")
 
-    def _admit(self, record: Record, entry: Entry, client: Client, *, is_hls: bool) -> Viewer:
-        viewer = Viewer(client, entry.release, monotonic(), client.created_at, is_hls=is_hls)
+    def _admit(self, record: Record, viewer: Viewer) -> None:
+        """It counts from now on, under an id of its own."""
+        client = viewer.client
+        viewer.client = replace(client, id=self.viewers.free_id(client.stream_id, client.id))
         self.viewers.add(viewer)
-        entry.hold()
-        entry.streams.add(client.stream_id)
         record.idle_since, record.opened, record.listed, record.failed = None, True, True, None
         try:
             if not record.running:
                 self._herald.started(record)
-            self._herald.connected(record, client)
+            self._herald.connected(record, viewer.client)
         except BaseException:  # nobody else would give its place back
             self.viewers.remove(viewer)
-            entry.release()
+            viewer.release()
             raise
-        return viewer
+
+    def _settle(self, newcomer: Viewer) -> None:
+        """It has not moved: it is another device."""
+        self.moves.discard(newcomer)
+        try:
+            self._check_admission()
+        except Unavailable as full:
+            newcomer.end(full.reason)
+            self._give_up(newcomer)
+        else:
+            self._admit(self.catalog.find(newcomer.client.stream_id), newcomer)
 
     @contextmanager
     def sending(self, viewer: Viewer) -> Iterator[None]:
@@ -236,10 +262,18 @@ class Audience:
         await self._quiet.wait()
 
     def leave(self, viewer: Viewer, reason: str) -> None:
-        """A viewer has gone: counts drop at once. Idempotent."""
+        """A viewer has gone: counts drop at once, unless it has moved. Idempotent."""
+        if self.moves.discard(viewer):
+            self._give_up(viewer)
+            return
         if not self.viewers.remove(viewer):
             return
         viewer.release()
+        if viewer.ended is None and (newcomers := self.moves.of(viewer)):
+            self.moves.discard(newcomers[0])
+            newcomers[0].take_over(viewer)
+            self.viewers.add(newcomers[0])
+            return
         self.tally.left[reason] += 1
         record = self.catalog.get(viewer.client.stream_id)
         if record is None:
@@ -251,6 +285,14 @@ class Audience:
         if not self.viewers.count(record.stream.id):
             record.idle_since = monotonic()
         self._herald.disconnected(record, viewer, reason)
+
+    def _give_up(self, newcomer: Viewer) -> None:
+        """It left before it was anybody: what it took goes to whom it may have come from."""
+        newcomer.release()
+        viewer = self.viewers.named(newcomer.client.stream_id, newcomer.name)
+        if viewer is not None:
+            viewer.base_bytes += newcomer.bytes_served
+            viewer.segments += newcomer.segments
 
     # -- time and endings -------------------------------------------------------------------------------
 
@@ -267,6 +309,8 @@ class Audience:
 
     def sweep(self, now: float) -> None:
         """Everything whose time is up. No ``await`` in here."""
+        for viewer in self.moves.settled(now):
+            self._settle(viewer)
         for viewer in self.viewers.silent(now, self._patience, self._hls_patience):
             self.leave(viewer, "timeout")
         for record in self.catalog:
@@ -292,45 +336,10 @@ class Audience:
     async def aclose(self, reason: str) -> None:
         """Cut every endless body and end every running thing; segments on their way may still arrive."""
         self.draining = True
-        for viewer in list(self.viewers):
+        for viewer in [*self.moves, *self.viewers]:
             self.leave(viewer, reason)
             if not viewer.is_hls:
                 viewer.end(reason)
         for record in self.catalog:
             self._herald.stopped(record, reason)
         await self.pool.aclose()
-
-    def last_access(self, record: Record) -> datetime:
-        """When a stream was last defined, or read by anybody."""
-        times = [viewer.last_access for viewer in self.viewers.of(record.stream.id)]
-        return max([record.last_access, *times])
-
-    def describe(self, record: Record) -> StreamSnapshot:
-        """One definition, its counters and what runs behind it."""
-        stream = record.stream
-        viewers = self.viewers.of(stream.id)
-        entry, supply = self.pool.find(stream), self.pool.supply(stream)
-        run = entry.thing.snapshot() if entry else None
-        upstream = run if stream.transcode is None else supply.snapshot() if supply else None
-        return StreamSnapshot(
-            stream=stream,
-            kind=self.pool.kind(stream),
-            clients=len(viewers),
-            bytes_served=record.bytes_served + sum(viewer.bytes_served for viewer in viewers),
-            segments_served=record.segments_served + sum(viewer.segments for viewer in viewers),
-            errors=record.errors,
-            last_access=self.last_access(record),
-            failover_at=record.failover_at,
-            run=run,
-            upstream=upstream,
-            source=_source(supply),
-            failure=self.pool.refusal(stream),
-        )
-
-
-def _source(supply: Supply | None) -> SourceSnapshot | None:
-    """Which of its sources a stream reads now."""
-    if supply is None:
-        return None
-    failover = supply.workshop.attempts.failover
-    return SourceSnapshot(failover.url, failover.index, failover.attempts)

@@ -85,7 +85,7 @@ class Catalog:
         return self._records.get(stream_id)
 
     def put(self, stream: Stream, now: float, *, watched: bool, lasting: bool = True) -> tuple[Record, bool]:
-        """Add a definition or renew one nobody watches; the record, and whether it is a new one.
+        """Add a definition or renew one nobody watches; the record, and whether a run begins with it.
 
         While it is watched the run goes on; the metadata stays, and the rest waits in ``renewal``.
         """
@@ -106,7 +106,7 @@ class Catalog:
             del self._records[stream.id]
         self._records[stream.id] = record
         self.on_put(record)
-        return record, known is None or not known.listed
+        return record, known is None or not known.running
 
     def restore(self, stream: Stream, since: float, idle: float) -> bool:
         """Take up a definition of before the restart, idle for so long; false if it is not wanted any more.

@@ -34,12 +34,25 @@ class Viewer:
     """Bytes its open response has taken so far; added to ``base_bytes``."""
     ended: str | None = None
     """Why it was cut, if it was."""
+    name: str = ""
+    """Who the player says it is; devices that say the same differ in the id of ``client`` only."""
+    answered_at: float | None = None
+    """Monotonic time at which its latest response had a head."""
     _cuts: list[Callable[[str], None]] = field(default_factory=list)
 
     @property
     def bytes_served(self) -> int:
         """Bytes handed to this viewer so far."""
         return self.base_bytes + self.live_bytes()
+
+    def __post_init__(self) -> None:
+        self.name = self.name or self.client.id
+
+    def take_over(self, before: Viewer) -> None:
+        """Go on as ``before``, the same player at the place that it has left."""
+        self.client = before.client
+        self.base_bytes += before.bytes_served
+        self.segments += before.segments
 
     def end(self, reason: str) -> None:
         """Cut its open responses, and every one it opens from now on."""
@@ -88,6 +101,11 @@ class ViewerTable:
     def get(self, stream_id: str, client_id: str) -> Viewer | None:
         """The viewer of that id, if it is connected."""
         return self._streams.get(stream_id, {}).get(client_id)
+
+    def named(self, stream_id: str, name: str) -> Viewer | None:
+        """The first one that goes by this name."""
+        here = self._streams.get(stream_id, {}).values()
+        return next((viewer for viewer in here if viewer.name == name), None)
 
     def free_id(self, stream_id: str, client_id: str) -> str:
         """``client_id``, or with a suffix when a connected viewer has it: nobody ends somebody else."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -27,6 +28,7 @@ from tests.support.stepped import Script, settle
 
 TS = channel(12).data
 URLS = ["http://provider.example/live/u/p/1.ts", "http://provider.example/live/u/p/2.ts"]
+FILM = "http://provider.example/movie/u/p/3.mp4"
 STREAMS = {
     "ts 1": a_stream(URLS[0]),
     "ts 2": a_stream(URLS[1]),
@@ -34,6 +36,7 @@ STREAMS = {
     "pipe 2": a_transcode(URLS[1], output="pipe"),
     "hls 1": a_transcode(URLS[0]),
     "hls 2": a_transcode(URLS[1]),
+    "film": a_stream(FILM),
     "other hls 1": a_transcode(URLS[0], template="-c:v libx264"),
 }
 NAMES = st.sampled_from(sorted(STREAMS))
@@ -76,9 +79,9 @@ class AnyOrder(RuleBasedStateMachine):
         for stream in STREAMS.values():
             self.audience.define(stream)
 
-    @rule(name=NAMES)
-    def define(self, name: str) -> None:
-        self.audience.define(STREAMS[name])
+    @rule(name=NAMES, slot=st.sampled_from("45"))
+    def define(self, name: str, slot: str) -> None:
+        self.audience.define(replace(STREAMS[name], metadata={"provider_profile_id": slot}))
 
     @rule(target=viewers, name=NAMES, player=st.sampled_from("ab"))
     def join(self, name: str, player: str) -> Viewer | MultipleResults[Viewer]:
@@ -101,6 +104,22 @@ class AnyOrder(RuleBasedStateMachine):
         assert len(self.audience.viewers) == before
         assert refused.reason != "max_viewers" or before == MOST_VIEWERS
         return multiple()
+
+    @rule(target=viewers, player=st.sampled_from("ab"), is_answered=st.booleans())
+    def seek(self, player: str, is_answered: bool) -> Viewer | MultipleResults[Viewer]:
+        film = STREAMS["film"].id
+
+        async def joined() -> Viewer:
+            return self.audience.watch(film, a_client(player, film), is_seek=True)[1]
+
+        try:
+            viewer = self.loop.run_until_complete(joined())
+        except ProxyError:
+            return multiple()
+        if is_answered:
+            viewer.answered_at = self.house.clock.now
+        self._settle()
+        return viewer
 
     @rule(viewer=consumes(viewers))
     def leave(self, viewer: Viewer) -> None:
@@ -168,7 +187,7 @@ class AnyOrder(RuleBasedStateMachine):
     def counts_are_right(self) -> None:
         self.house.check()
         assert len(self.audience.viewers) <= MOST_VIEWERS
-        transcodes = sum(run.kind != "live" for run in self.house.pool.running())
+        transcodes = sum(run.kind.is_transcoded for run in self.house.pool.running())
         assert transcodes <= MOST_FFMPEG
         for record in self.audience.catalog:
             assert (record.idle_since is None) == (self.audience.viewers.count(record.stream.id) > 0)

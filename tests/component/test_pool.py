@@ -11,6 +11,7 @@ import pytest
 from m3u_proxy.errors import NotFound, Unavailable
 from m3u_proxy.model import State
 from m3u_proxy.pool.live.outlet import Outlet
+from m3u_proxy.pool.snapshots import describe
 from m3u_proxy.pool.viewers import Viewer
 from tests.support.channel import channel
 from tests.support.definitions import URL, a_stream, a_transcode
@@ -268,10 +269,10 @@ async def test_counts_of_a_viewer_that_left_stay_with_its_stream(house: House) -
     _, viewer = house.watch()
     viewer.live_bytes = lambda: 1000
     record = house.audience.catalog.find(stream.id)
-    assert house.audience.describe(record).bytes_served == 1000
+    assert describe(record, house.audience).bytes_served == 1000
     house.audience.leave(viewer, "client_left")
-    assert house.audience.describe(record).bytes_served == 1000
-    assert house.audience.describe(record).clients == 0
+    assert describe(record, house.audience).bytes_served == 1000
+    assert describe(record, house.audience).clients == 0
     assert house.events[-1].data["bytes_served"] == 1000
     assert house.pool.tally.left == {"client_left": 1}
     assert house.pool.tally.bytes_out == {"live": 1000}
@@ -391,11 +392,11 @@ async def test_at_the_end_endless_bodies_are_cut_and_everything_is_closed(house:
 async def test_a_snapshot_shows_what_runs(house: House) -> None:
     stream = house.audience.define(a_stream())
     record = house.audience.catalog.find(stream.id)
-    assert house.audience.describe(record).run is None
+    assert describe(record, house.audience).run is None
     house.watch()
     (await house.scripts[URL].attempt(1)).feed(TS)
     await until(lambda: house.pool.running()[0].state is State.LIVE)
-    shown = house.audience.describe(record)
+    shown = describe(record, house.audience)
     assert shown.clients == 1
     assert shown.run is not None
     assert shown.run.upstream_connections == 1

@@ -212,6 +212,7 @@ async def test_a_seek_is_no_new_viewer(
             await place.leaves()
         after = await Device.plays(daemon, path, f"Range: bytes={offset}-", status=206)
         if opens_first:
+            assert await seen(editor) == {(1, 1)}, "not even while both places are open"
             await place.leaves()
         place = after
         await says(editor, 1, 1, within=AT_ONCE)
@@ -219,6 +220,56 @@ async def test_a_seek_is_no_new_viewer(
     await says(editor, 0, 0, within=AT_ONCE)
     await told_over(editor, stream_id)
     assert editor.of(stream_id).count("stream_started") == 1
+    here = clients(editor, stream_id, "client_connected")
+    assert set(here) == {place.client_id}
+    assert len(here) == 1 or not opens_first, "who leaves first may be gone, and come back"
+    assert clients(editor, stream_id, "client_disconnected") == here
+
+
+async def test_another_device_that_begins_later_in_a_film_is_a_viewer(
+    daemon: Daemon, origin: Origin, editor: Editor
+) -> None:
+    """Trap 44: who has left nothing has not moved; neither ends the other."""
+    origin.on(FILM, a_file(mp4(SIZE), drip=SIZE // 20))
+    stream_id = await add(editor, origin.url(FILM))
+    one = await Device.plays(daemon, f"/stream/{stream_id}")
+    two = await Device.plays(daemon, f"/stream/{stream_id}", "Range: bytes=1000000-", status=206)
+    await says(editor, 1, 2, within=20.0)
+    told = clients(editor, stream_id, "client_connected")
+    assert told[0] == one.client_id
+    assert told[1].startswith(f"{one.client_id}_")
+    await one.leaves()
+    await says(editor, 1, 1, within=AT_ONCE)
+    await two.goes_on(188)
+    await editor.call("DELETE", f"/streams/{stream_id}")
+    await says(editor, 0, 0, within=AT_ONCE)
+    await two.leaves()
+
+
+async def test_a_run_ends_under_the_metadata_under_which_it_began(
+    daemon: Daemon, origin: Origin, editor: Editor
+) -> None:
+    """Trap 4: the slot of the old login is freed when the same channel is asked for on another one."""
+    url = origin.url("/live.ts")
+    stream_id = await add(editor, url)
+    await (await Device.plays(daemon, f"/stream/{stream_id}")).leaves()
+    await says(editor, 0, 0, within=AT_ONCE)
+    said = {"id": "1", "channel_id": "1", "playlist_uuid": "pl", "provider_profile_id": "5"}
+    await editor.call("POST", "/streams", {"url": url, "metadata": said})
+    await (await Device.plays(daemon, f"/stream/{stream_id}")).leaves()
+
+    def slots(what: str) -> list[str]:
+        return [
+            one.data["metadata"]["provider_profile_id"]
+            for one in editor.events
+            if one.body["stream_id"] == stream_id and one.type == what
+        ]
+
+    async def both_are_over() -> bool:
+        return len(slots("stream_stopped")) == 2
+
+    await eventually(both_are_over, within=20.0)
+    assert slots("stream_started") == slots("stream_stopped") == ["4", "5"]
 
 
 @pytest.mark.parametrize("route", ["one", "by-metadata", "oldest-by-metadata"])

@@ -264,7 +264,8 @@ class House:
     def check(self) -> None:
         """What must hold whenever nothing is about to happen."""
         for entry in self.pool.ever:
-            viewers = sum(viewer.release == entry.release for viewer in self.audience.viewers)
+            here = [*self.audience.viewers, *self.audience.moves]
+            viewers = sum(viewer.release == entry.release for viewer in here)
             dependants = sum(one.upstream is entry and is_alive(one) for one in self.pool.ever)
             assert entry.leases == viewers + dependants, entry
         for script in [*self.scripts.values(), *self.ffmpeg.pipes.values()]:
@@ -285,7 +286,7 @@ class House:
         assert sum(self.ffmpeg.running.values()) == 0
         assert not any(is_alive(entry) for entry in self.pool.ever)
         assert not any(entry.leases for entry in self.pool.ever)
-        assert len(self.audience.viewers) == 0
+        assert [*self.audience.viewers, *self.audience.moves] == []
         assert read_events(self.events) == set()
 
 
@@ -296,7 +297,7 @@ def is_alive(entry: Entry) -> bool:
 
 def read_events(events: Sequence[Event]) -> set[str]:
     """Ids of the streams that run after these events; fails where they contradict each other."""
-    running: set[str] = set()
+    running: dict[str, object] = {}  # by stream, the metadata under which a slot is held
     clients: defaultdict[str, set[object]] = defaultdict(set)
     for event in events:
         assert "metadata" in event.data
@@ -304,10 +305,10 @@ def read_events(events: Sequence[Event]) -> set[str]:
         match event.type:
             case EventType.STREAM_STARTED:
                 assert event.stream_id not in running
-                running.add(event.stream_id)
+                running[event.stream_id] = event.data["metadata"]
             case EventType.STREAM_STOPPED:
                 assert not here
-                running.remove(event.stream_id)
+                assert event.data["metadata"] == running.pop(event.stream_id)
             case EventType.CLIENT_CONNECTED:
                 assert event.stream_id in running
                 assert client not in here
@@ -317,5 +318,5 @@ def read_events(events: Sequence[Event]) -> set[str]:
                 here.remove(client)
             case EventType.STREAM_FAILED:
                 assert event.data["reason"]
-    assert {stream for stream, here in clients.items() if here} <= running
-    return running
+    assert {stream for stream, here in clients.items() if here} <= running.keys()
+    return set(running)

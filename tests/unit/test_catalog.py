@@ -91,16 +91,18 @@ def test_a_watched_definition_stays_as_it_is() -> None:
     assert record.stream.metadata == {"id": "1"}
 
 
-def test_an_unwatched_definition_is_renewed_and_keeps_its_totals_and_its_run() -> None:
+@pytest.mark.parametrize("running", [True, False])
+def test_an_unwatched_definition_is_renewed_and_keeps_its_totals_and_its_run(running: bool) -> None:
+    """Where its run is over the next one begins: a slot that an editor now holds for it must be freed."""
     catalog = a_catalog()
     first = opened(put(catalog), idle_since=3.0)
-    first.bytes_served, first.segments_served, first.running = 7, 2, False
+    first.bytes_served, first.segments_served, first.running = 7, 2, running
     later = CREATED + timedelta(minutes=1)
-    record, created = catalog.put(
+    record, begins = catalog.put(
         a_stream(URL + "0", metadata={"id": "2"}, created_at=later), 9.0, watched=False
     )
-    assert not created
-    assert (record.bytes_served, record.segments_served, record.running) == (7, 2, False)
+    assert begins is not running
+    assert (record.bytes_served, record.segments_served, record.running) == (7, 2, running)
     assert (record.opened, record.idle_since, record.last_access) == (False, 9.0, later)
     assert record.stream.metadata == {"id": "2"}
     assert len(catalog) == 1

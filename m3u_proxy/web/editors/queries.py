@@ -13,6 +13,7 @@ from aiohttp import web
 
 from m3u_proxy.pool.audience import Audience
 from m3u_proxy.pool.catalog import Record
+from m3u_proxy.pool.snapshots import is_active, last_access
 from m3u_proxy.web.body import read_query
 from m3u_proxy.web.context import CONTEXT
 from m3u_proxy.web.encode import large_json
@@ -154,8 +155,8 @@ def _row(audience: Audience, record: Record) -> MatchingStream:
         "stream_id": stream.id,
         "client_count": audience.viewers.count(stream.id),
         "metadata": dict(stream.metadata),
-        "last_access": moment(audience.last_access(record)),
-        "is_active": audience.describe(record).is_active,
+        "last_access": moment(last_access(record, audience)),
+        "is_active": is_active(record, audience),
         "url": stream.origin.url,
         "stream_type": STREAM_TYPES[audience.pool.kind(stream)],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from m3u_proxy.ffmpeg.command.profiles import DEFAULT_VARIABLES
+from m3u_proxy.pool.snapshots import describe
 from m3u_proxy.web.body import read_model
 from m3u_proxy.web.context import CONTEXT
 from m3u_proxy.web.definitions import plain_stream, transcoded_stream
@@ -49,7 +50,7 @@ async def show_stream(request: web.Request) -> web.Response:
     record = audience.catalog.find(request.match_info["id"])
     clients = [client_json(viewer.snapshot()) for viewer in audience.viewers.of(record.stream.id)]
     body = {
-        "stream": stream_json(audience.describe(record)),
+        "stream": stream_json(describe(record, audience)),
         "clients": clients,
         "client_count": len(clients),
     }

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
+from m3u_proxy.pool.snapshots import describe
 from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.encode import large_json
 from m3u_proxy.web.schemas.answers import ClientShown, ProxyStats
@@ -33,7 +34,7 @@ def proxy_stats(context: Context) -> ProxyStats:
 def streams_shown(context: Context) -> list[dict[str, object]]:
     """Every listed stream, oldest first."""
     audience = context.audience
-    return [stream_json(audience.describe(record)) for record in audience.catalog.listed()]
+    return [stream_json(describe(record, audience)) for record in audience.catalog.listed()]
 
 
 def clients_shown(context: Context) -> list[ClientShown]:

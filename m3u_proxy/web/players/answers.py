@@ -72,6 +72,7 @@ def way_out(context: Context, request: web.Request, viewer: Viewer) -> Iterator[
         viewer.last_access = datetime.now(UTC)
 
     outlet.on_dead, outlet.on_sent = transport.abort, sent
+    viewer.answered_at = monotonic()
     context.audience.peers.add(outlet)
     try:
         with viewer.cut_by(cut):

@@ -204,16 +204,11 @@ class Client:
     user_agent: str
     username: str | None
     created_at: datetime
+    since: str = field(init=False, compare=False)
+    """``created_at`` in ISO 8601: lists show it thousands of times."""
 
-
-@dataclass(frozen=True, slots=True)
-class ClientSnapshot:
-    """A client and its counters at one moment."""
-
-    client: Client
-    bytes_served: int
-    segments_served: int
-    last_access: datetime
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "since", self.created_at.isoformat())
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,19 @@ def describe(record: Record, audience: Audience) -> StreamSnapshot:
     entry, supply = pool.find(stream), pool.supply(stream)
     run = entry.thing.snapshot() if entry else None
     upstream = run if stream.transcode is None else supply.snapshot() if supply else None
+    taken, segments, access = record.bytes_served, record.segments_served, record.last_access
+    for viewer in watching:
+        taken += viewer.bytes_served
+        segments += viewer.segments
+        access = max(access, viewer.last_access)
     return StreamSnapshot(
         stream=stream,
         kind=pool.kind(stream),
         clients=len(watching),
-        bytes_served=record.bytes_served + sum(viewer.bytes_served for viewer in watching),
-        segments_served=record.segments_served + sum(viewer.segments for viewer in watching),
+        bytes_served=taken,
+        segments_served=segments,
         errors=record.errors,
-        last_access=last_access(record, audience),
+        last_access=access,
         failover_at=record.failover_at,
         run=run,
         upstream=upstream,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from secrets import token_hex
 
-from m3u_proxy.model import Client, ClientSnapshot
+from m3u_proxy.model import Client
 
 
 @dataclass(eq=False)
@@ -70,10 +70,6 @@ class Viewer:
             yield
         finally:
             self._cuts.remove(cut)
-
-    def snapshot(self) -> ClientSnapshot:
-        """This viewer now."""
-        return ClientSnapshot(self.client, self.bytes_served, self.segments, self.last_access)
 
 
 class ViewerTable:

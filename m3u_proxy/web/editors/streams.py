@@ -48,7 +48,7 @@ async def show_stream(request: web.Request) -> web.Response:
     """``GET /streams/{id}``: one stream and its clients."""
     audience = request.app[CONTEXT].audience
     record = audience.catalog.find(request.match_info["id"])
-    clients = [client_json(viewer.snapshot()) for viewer in audience.viewers.of(record.stream.id)]
+    clients = [client_json(viewer) for viewer in audience.viewers.of(record.stream.id)]
     body = {
         "stream": stream_json(describe(record, audience)),
         "clients": clients,

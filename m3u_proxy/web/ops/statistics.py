@@ -39,7 +39,7 @@ def streams_shown(context: Context) -> list[dict[str, object]]:
 
 def clients_shown(context: Context) -> list[ClientShown]:
     """Every connected client."""
-    return [client_json(viewer.snapshot()) for viewer in context.audience.viewers]
+    return [client_json(viewer) for viewer in context.audience.viewers]
 
 
 async def list_clients(request: web.Request) -> web.Response:

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from m3u_proxy.model import ClientSnapshot, Kind, RunSnapshot, State, Stream, StreamSnapshot, endpoint_of
+from m3u_proxy.model import Kind, RunSnapshot, State, Stream, StreamSnapshot, endpoint_of
 from m3u_proxy.pool.sources.history import Moment
+from m3u_proxy.pool.viewers import Viewer
 from m3u_proxy.web.schemas.answers import ClientShown
 from m3u_proxy.web.schemas.fields import Body, Flag, Headers, HeaderText, Metadata, Text, Variables, null_is
 from m3u_proxy.web.schemas.silence import SilenceFields
@@ -156,19 +157,19 @@ def _media_info(run: RunSnapshot | None) -> dict[str, object]:
     return {**run.media_info, **rate}
 
 
-def client_json(snapshot: ClientSnapshot) -> ClientShown:
+def client_json(viewer: Viewer) -> ClientShown:
     """One client of a stream."""
-    client = snapshot.client
+    client = viewer.client
     return {
         "client_id": client.id,
         "stream_id": client.stream_id,
         "user_agent": client.user_agent,
         "ip_address": client.ip_address,
         "username": client.username,
-        "bytes_served": snapshot.bytes_served,
-        "segments_served": snapshot.segments_served,
-        "created_at": moment(client.created_at),
-        "last_access": moment(snapshot.last_access),
+        "bytes_served": viewer.bytes_served,
+        "segments_served": viewer.segments,
+        "created_at": client.since,
+        "last_access": moment(viewer.last_access),
         "is_connected": True,
     }
 

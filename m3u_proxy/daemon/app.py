@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -16,7 +17,7 @@ from time import monotonic, time
 from typing import Self
 
 from m3u_proxy import __version__
-from m3u_proxy.daemon import limits, wiring, wiring_channels
+from m3u_proxy.daemon import limits, wiring, wiring_lineup
 from m3u_proxy.daemon.background import Background
 from m3u_proxy.daemon.upkeep import Upkeep
 from m3u_proxy.events import Bus
@@ -24,7 +25,6 @@ from m3u_proxy.ffmpeg.binary import Binaries, locate
 from m3u_proxy.ffmpeg.command.profiles import profiles
 from m3u_proxy.ffmpeg.process.run import Kit, Ledger
 from m3u_proxy.ffmpeg.tools import Tools, look_up
-from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.lineup.channels import Channels
 from m3u_proxy.observe.census import CensusTaker
 from m3u_proxy.observe.figures import Figures
@@ -104,6 +104,20 @@ class Daemon:
         self._stop.set()
 
     async def _build(self) -> None:
+        sockets = await self._look_around()
+        bus, budget = Bus(), Budget(self._settings.segment_cache_size)
+        await self._build_pool(bus, budget)
+        self._build_lineup()
+        await self._recall(bus)
+        await self._let_in(sockets, SegmentCache(budget))
+        self._keep_house()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD)
+        for host, port in self.addresses:
+            log.info("m3u_proxy %s listens on %s port %d", __version__, host, port)
+
+    async def _look_around(self) -> list[socket.socket]:
+        """What there is to work with: a directory for segments, FFmpeg, hardware, and our bound sockets."""
         settings = self._settings
         _tell_idle(settings)
         limits.raise_descriptor_limit()
@@ -116,9 +130,13 @@ class Daemon:
         self.health.ffmpeg_missing = self.binaries.reason if self.binaries.ffmpeg is None else None
         _tell_ffmpeg(self.binaries)
         self.hardware = await wiring.hardware(settings, self.binaries)
-
         self.upkeep = Upkeep(settings, self.instance)
         await self.upkeep.look()
+        return sockets
+
+    async def _build_pool(self, bus: Bus, budget: Budget) -> None:
+        """Streams and their viewers, with all that they need."""
+        settings = self._settings
         self.background = await self._stack.enter_async_context(Background())
         self._deadlines = Deadlines(settings.header_timeout, settings.idle_timeout)
         self.ledger = Ledger()
@@ -128,19 +146,34 @@ class Daemon:
             allow_private=settings.allow_private_targets,
             own=lambda: self.addresses + self._inside,
         )
-        bus, budget = Bus(), Budget(settings.segment_cache_size)
         grants = await self._serve_loopback()
         self.audience = wiring.audience(
             settings,
             judge=self.judge,
             budget=budget,
             grants=grants,
-            transcoder=self._transcoder(),
+            transcoder=wiring.transcoder(
+                settings, self.binaries, self.kit, self.instance, self.upkeep.guard.allow_writer
+            ),
             max_viewers=limits.viewer_limit(settings.max_viewers),
             bus=bus,
             pseudonym=self.pseudonym,
         )
-        self._build_lineup()
+
+    def _build_lineup(self) -> None:
+        """Channels, and what is done with them."""
+        settings = self._settings
+        self.channels = Channels()
+        self.channel_streams = streams = wiring_lineup.channel_streams(settings, self.channels, self.audience)
+        self.windows = wiring_lineup.windows(settings, self.channels, self.audience, streams)
+        self.checkup = wiring.checkup(self.audience.pool, self.binaries, self.kit)
+        accounts = self.audience.pool.parts.accounts
+        self.surveys = wiring_lineup.surveys(self.channels, streams, self.checkup, accounts)
+        self.lineups = wiring_lineup.lineups(settings, self.channels, self.audience.pool.parts)
+
+    async def _recall(self, bus: Bus) -> None:
+        """What an earlier run has left for us; from now on it is kept for the next one."""
+        settings = self._settings
         self.paces = Paces(self.audience.pool.parts.pacer, settings.state_dir)
         await self.paces.load()
         self._stack.push_async_callback(self.paces.save)
@@ -148,31 +181,17 @@ class Daemon:
         self.keeping = await self._stack.enter_async_context(keeping)
         self._stack.push_async_callback(self.audience.aclose, "shutdown")
         self._stack.push_async_callback(self.surveys.aclose)
-        segments = SegmentCache(budget)
+
+    async def _let_in(self, sockets: list[socket.socket], segments: SegmentCache) -> None:
+        """Serve players and editors, until the draining with which the end begins."""
         self._stack.push_async_callback(segments.aclose)
         self.context = self._context(segments)
         self._listener = Listener(application(self.context), sockets, self._deadlines, self.arrivals)
         self._stack.push_async_callback(self._listener.aclose)
         await self._listener.start()
-        if settings.metrics_port is not None:
-            await self._serve_metrics(self.context, settings.metrics_port)
+        if self._settings.metrics_port is not None:
+            await self._serve_metrics(self.context, self._settings.metrics_port)
         self._stack.push_async_callback(self._drain)
-        self._keep_house()
-        gc.freeze()
-        gc.set_threshold(GC_THRESHOLD)
-        for host, port in self.addresses:
-            log.info("m3u_proxy %s listens on %s port %d", __version__, host, port)
-
-    def _build_lineup(self) -> None:
-        """Channels, and what is done with them."""
-        settings = self._settings
-        self.channels = Channels()
-        self.channel_streams = streams = wiring.channel_streams(settings, self.channels, self.audience)
-        self.windows = wiring_channels.windows(settings, self.channels, self.audience, streams)
-        self.checkup = wiring.checkup(self.audience.pool, self.binaries, self.kit)
-        accounts = self.audience.pool.parts.accounts
-        self.surveys = wiring_channels.surveys(self.channels, streams, self.checkup, accounts)
-        self.lineups = wiring.lineups(settings, self.channels, self.audience.pool.parts)
 
     def _context(self, segments: SegmentCache) -> Context:
         settings = self._settings
@@ -255,18 +274,6 @@ class Daemon:
         if not settings.api_token and not local:
             log.warning("no API_TOKEN while listening beyond loopback: loopback targets are refused")
         return local or bool(settings.api_token)
-
-    def _transcoder(self) -> Transcoder:
-        settings = self._settings
-        return Transcoder(
-            binaries=self.binaries,
-            kit=self.kit,
-            shapes=wiring_channels.shapes(settings),
-            stall=settings.seg_stall,
-            root=settings.hls_temp_dir,
-            instance=self.instance,
-            admit=self.upkeep.guard.allow_writer,
-        )
 
     async def _serve_loopback(self) -> Grants:
         """Where FFmpeg reads what is no live stream. No setting reaches it, and nothing but loopback does."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from math import inf
+from math import ceil, inf
 from random import random
 from secrets import token_bytes
 
@@ -15,17 +15,12 @@ from m3u_proxy.daemon.keeping import Keeping
 from m3u_proxy.events import Bus
 from m3u_proxy.ffmpeg import hardware as hw
 from m3u_proxy.ffmpeg.binary import Binaries
+from m3u_proxy.ffmpeg.command.shape import SEGMENT_SECONDS, WINDOW_SEGMENTS, HlsOptions, within
 from m3u_proxy.ffmpeg.probe import probe
 from m3u_proxy.ffmpeg.process.run import Kit
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.lineup.channels import Channels
-from m3u_proxy.lineup.guide import Guide
-from m3u_proxy.lineup.importer import Importer
-from m3u_proxy.lineup.place import OpenSource
-from m3u_proxy.lineup.plan import Fold
-from m3u_proxy.lineup.streams import ChannelStreams, StreamDefaults
-from m3u_proxy.lineup.watch import Watch
-from m3u_proxy.model import SilenceCheck
+from m3u_proxy.model import Naming, SilenceCheck
 from m3u_proxy.observe.webhooks import Webhooks
 from m3u_proxy.pool.accounts import Accounts, LeasedSource
 from m3u_proxy.pool.audience import Audience
@@ -53,7 +48,7 @@ from m3u_proxy.upstream.headers import request_headers
 from m3u_proxy.upstream.pacing import Pacer
 from m3u_proxy.upstream.post import Poster
 from m3u_proxy.upstream.resolver import FailoverResolver
-from m3u_proxy.upstream.source import HttpSource, Limits, Source
+from m3u_proxy.upstream.source import HttpSource, Limits
 from m3u_proxy.web.context import Facts, WebConfig
 from m3u_proxy.web.encode import whole
 
@@ -63,6 +58,10 @@ PROBE = 12.0
 """Seconds that ffprobe may read a source."""
 QUEUE = 1024 * 1024
 """Bytes a viewer's queue holds beyond the kernel's buffer, unless the setting is smaller."""
+KEEP_EXTRA = 2
+"""Segments served after they have left the playlist."""
+LINGER = 0.8
+"""Part of CHANNEL_CLEANUP_INTERVAL for which a channel's are: what is done about it takes time, too."""
 
 
 def audience(
@@ -123,43 +122,30 @@ def audience(
     return Audience(pool, catalog, bus, peers, max_viewers=max_viewers, patience=settings.client_timeout)
 
 
-def channel_streams(settings: Settings, channels: Channels, audience: Audience) -> ChannelStreams:
-    """Who defines the stream of a channel when it is opened."""
-    defaults = StreamDefaults(
-        user_agent=settings.default_user_agent,
-        request_headers=request_headers,
-        strict_live_ts=settings.strict_live_ts,
-        use_sticky_session=settings.use_sticky_session,
-        silence=silence(settings),
-    )
-    return ChannelStreams(channels, audience, defaults)
+def shapes(settings: Settings) -> dict[Naming, HlsOptions]:
+    """What HLS output looks like, where nobody says otherwise: of a transcode, and of a channel."""
+    seconds = within(settings.channel_segment_duration, SEGMENT_SECONDS)
+    window = within(settings.channel_max_segments, WINDOW_SEGMENTS)
+    linger = LINGER * settings.channel_cleanup_interval
+    extra = min(ceil(linger / seconds) + KEEP_EXTRA, WINDOW_SEGMENTS[1])
+    return {
+        Naming.NUMBERED: HlsOptions(settings.hls_segment_duration, settings.hls_window, KEEP_EXTRA),
+        Naming.DATED: HlsOptions(seconds, window, extra, Naming.DATED, linger),
+    }
 
 
-@dataclass(frozen=True, slots=True)
-class Lineups:
-    """Who reads lineups, and their guide."""
-
-    importer: Importer
-    open_source: OpenSource
-    guide: Guide
-    watch: Watch | None
-    """Of CHANNELS_M3U, if there is one."""
-
-
-def lineups(settings: Settings, channels: Channels, parts: Parts) -> Lineups:
-    """Documents are fetched with the same judge and the same wire as everything else."""
-
-    def open_source(url: str, more: Mapping[str, str]) -> Source:
-        headers = request_headers(url, settings.default_user_agent, more)
-        return parts.open_source(Ask(url, headers))
-
-    importer = Importer(channels, fold=Fold(settings.channels_fold))
-    refresh, place = settings.channels_refresh, settings.channels_m3u
-    return Lineups(
-        importer=importer,
-        open_source=open_source,
-        guide=Guide(settings.state_dir, open_source, refresh=refresh),
-        watch=Watch(place, importer, open_source, refresh=refresh) if place else None,
+def transcoder(
+    settings: Settings, binaries: Binaries, kit: Kit, instance: str, admit: Callable[[], None]
+) -> Transcoder:
+    """Who makes the FFmpeg side of streams; ``admit`` refuses a start while the disk is too full."""
+    return Transcoder(
+        binaries=binaries,
+        kit=kit,
+        shapes=shapes(settings),
+        stall=settings.seg_stall,
+        root=settings.hls_temp_dir,
+        instance=instance,
+        admit=admit,
     )
 
 

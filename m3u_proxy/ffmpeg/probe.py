@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from m3u_proxy.errors import UpstreamError
 from m3u_proxy.ffmpeg.command.input import Input
 from m3u_proxy.ffmpeg.process.child import Child
-from m3u_proxy.ffmpeg.process.run import Feed, Kit
+from m3u_proxy.ffmpeg.process.run import Feed, Kit, Tap
 from m3u_proxy.ffmpeg.process.stderr import StderrLines
 from m3u_proxy.redact import redact
 
@@ -63,7 +64,6 @@ async def probe(ffprobe: str, kit: Kit, feed: Feed, *, patience: float) -> Conte
     """
     tap = feed.tap()
     said = StderrLines(redact)
-    started = False
     child = Child(
         [ffprobe, "-hide_banner", "-loglevel", "error", *_arguments(tap.input)],
         cwd=Path("/"),
@@ -74,30 +74,38 @@ async def probe(ffprobe: str, kit: Kit, feed: Feed, *, patience: float) -> Conte
         on_progress=lambda _: None,
     )
     try:
-        child.start()
-        kit.ledger.starts[KIND] += 1
-        kit.ledger.running[KIND] += 1
-        started = True
-        tap.connect(child.stdin_fd)
-        assert child.stdout_fd is not None
-        async with asyncio.timeout(patience):
+        async with _running(child, tap, kit), asyncio.timeout(patience):
+            assert child.stdout_fd is not None
             answer = await _read(child.stdout_fd)
             exit_ = await child.wait()
     except TimeoutError:
         raise UpstreamError("stall", "The source gave too little to tell what it is") from None
+    if exit_.code != 0 or not (contents := parse(answer)).tracks:
+        words = said.last(1)
+        raise UpstreamError("not_media", f"Nothing in it can be decoded{': ' + words[0] if words else ''}")
+    return contents
+
+
+@asynccontextmanager
+async def _running(child: Child, tap: Tap, kit: Kit) -> AsyncIterator[None]:
+    """While ffprobe runs, fed through ``tap`` and counted; it is ended with the context."""
+    ledger, started = kit.ledger, False
+    try:
+        child.start()
+        ledger.starts[KIND] += 1
+        ledger.running[KIND] += 1
+        started = True
+        tap.connect(child.stdin_fd)
+        yield
     finally:
         tap.close()
         child.close_stdin()
         try:
             ended = await child.stop(kit.term_kill)
         finally:
-            kit.ledger.running[KIND] -= started
+            ledger.running[KIND] -= started
         if started:
-            kit.ledger.exits[ended.reason] += 1
-    if exit_.code != 0 or not (contents := parse(answer)).tracks:
-        words = said.last(1)
-        raise UpstreamError("not_media", f"Nothing in it can be decoded{': ' + words[0] if words else ''}")
-    return contents
+            ledger.exits[ended.reason] += 1
 
 
 def _keep(_: list[str]) -> None:

@@ -7,14 +7,14 @@ import platform
 import resource
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from m3u_proxy.ffmpeg.process.child import Ending
-from m3u_proxy.model import Kind, State
+from m3u_proxy.model import Kind, RunSnapshot, State
 from m3u_proxy.observe.delivery import Result
 from m3u_proxy.observe.families import PREFIX, counter, counters, gauge, gauges, histogram
 from m3u_proxy.observe.figures import Figures
@@ -35,13 +35,16 @@ class Scrape(Collector):
         self._figures = figures
 
     def collect(self) -> Iterator[Metric]:
-        yield from self._pool()
+        runs = self._figures.audience.pool.running()
+        yield from self._streams(runs)
+        yield from self._viewers()
+        yield from self._upstream(runs)
         yield from self._ffmpeg()
         yield from self._house()
 
-    def _pool(self) -> Iterator[Metric]:
+    def _streams(self, runs: Sequence[RunSnapshot]) -> Iterator[Metric]:
+        """What runs, and what could."""
         audience = self._figures.audience
-        runs = audience.pool.running()
         states: Counter[tuple[str, str]] = Counter((run.state, run.kind) for run in runs)
         for stream in (listed.stream for listed in audience.catalog.listed()):
             if audience.pool.find(stream) is None:
@@ -54,8 +57,13 @@ class Scrape(Collector):
             streams.add_metric([state, kind], count)
         yield streams
         yield gauge("stream_definitions", "Streams that can be opened", len(audience.catalog))
+
+    def _viewers(self) -> Iterator[Metric]:
+        """Who watches, who has left, and who was not let in."""
+        audience = self._figures.audience
+        tally = audience.tally
         viewers: Counter[str] = Counter()
-        sent = Counter(audience.tally.bytes_out)
+        sent = Counter(tally.bytes_out)
         for viewer in audience.viewers:
             record = audience.catalog.get(viewer.client.stream_id)
             if record is not None:
@@ -63,11 +71,23 @@ class Scrape(Collector):
                 viewers[kind] += 1
                 sent[kind] += viewer.bytes_served
         yield gauges("viewers", "Connected viewers", "kind", {kind: viewers[kind] for kind in Kind})
+        yield counters("sent_bytes", "Bytes handed to viewers", "kind", _kinds(sent))
+        yield counter("viewer_skips", "Jumps of viewers that were too slow", tally.skips)
+        yield counters("viewer_disconnects", "Viewers that left", "reason", tally.left)
+        rejected = tally.rejected + self._figures.refused
+        yield counters("rejected", "Joiners and connections refused at a limit", "reason", rejected)
+        blocked = self._figures.blocked
+        yield counters(
+            "ssrf_blocked", "Targets refused by the address policy", "class", _from_zero(_CLASSES, blocked)
+        )
+        yield counters("responses", "Requests answered", "code", self._figures.responses)
+
+    def _upstream(self, runs: Sequence[RunSnapshot]) -> Iterator[Metric]:
+        """What providers are asked for and give."""
         connected = sum(run.upstream_connections for run in runs if not run.kind.is_transcoded)
         yield gauge("upstream_connections", "Open connections to providers", connected)
-        tally = audience.tally
+        tally = self._figures.audience.tally
         yield counters("upstream_bytes", "Bytes received from sources", "kind", _received(tally.bytes_in))
-        yield counters("sent_bytes", "Bytes handed to viewers", "kind", _kinds(sent))
         yield counters("upstream_errors", "Failed attempts at sources", "reason", tally.upstream_errors)
         yield counters("hls_fetches", "Asked of HLS sources", "what", tally.fetches)
         yield counter("hls_hits", "Requests for a segment answered from memory", tally.segment_hits)
@@ -80,15 +100,6 @@ class Scrape(Collector):
             "failover_gap_seconds", "From a source's last media to the next one's first", tally.failover_gaps
         )
         yield counter("reconnects", "Sources opened again after a loss", tally.reconnects)
-        yield counter("viewer_skips", "Jumps of viewers that were too slow", tally.skips)
-        yield counters("viewer_disconnects", "Viewers that left", "reason", tally.left)
-        rejected = tally.rejected + self._figures.refused
-        yield counters("rejected", "Joiners and connections refused at a limit", "reason", rejected)
-        blocked = self._figures.blocked
-        yield counters(
-            "ssrf_blocked", "Targets refused by the address policy", "class", _from_zero(_CLASSES, blocked)
-        )
-        yield counters("responses", "Requests answered", "code", self._figures.responses)
 
     def _ffmpeg(self) -> Iterator[Metric]:
         ledger, segments = self._figures.ledger, self._figures.segments

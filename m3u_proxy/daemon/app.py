@@ -104,35 +104,36 @@ class Daemon:
         self._stop.set()
 
     async def _build(self) -> None:
-        sockets = await self._look_around()
+        sockets, of_metrics = await self._look_around()
         bus, budget = Bus(), Budget(self._settings.segment_cache_size)
         await self._build_pool(bus, budget)
         self._build_lineup()
         await self._recall(bus)
-        await self._let_in(sockets, SegmentCache(budget))
+        await self._let_in(sockets, of_metrics, SegmentCache(budget))
         self._keep_house()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
         for host, port in self.addresses:
             log.info("m3u_proxy %s listens on %s port %d", __version__, host, port)
 
-    async def _look_around(self) -> list[socket.socket]:
-        """What there is to work with: a directory for segments, FFmpeg, hardware, and our bound sockets."""
+    async def _look_around(self) -> tuple[list[socket.socket], list[socket.socket]]:
+        """What there is to work with: a directory for segments, FFmpeg, hardware.
+
+        Returns sockets that are bound: of the main port, and of that for metrics alone.
+        """
         settings = self._settings
         _tell_idle(settings)
         limits.raise_descriptor_limit()
         await asyncio.to_thread(directories.prepare, settings.hls_temp_dir)
-        sockets = bind(settings.host, settings.port)
-        for sock in sockets:
-            self._stack.callback(sock.close)  # also if something fails before anybody listens
-        self.addresses = [sock.getsockname()[:2] for sock in sockets]
+        sockets = self._bound(settings.port)
+        of_metrics = [] if settings.metrics_port is None else self._bound(settings.metrics_port)
         self.binaries = await locate(settings.ffmpeg_path, settings.ffprobe_path)
         self.health.ffmpeg_missing = self.binaries.reason if self.binaries.ffmpeg is None else None
         _tell_ffmpeg(self.binaries)
         self.hardware = await wiring.hardware(settings, self.binaries)
         self.upkeep = Upkeep(settings, self.instance)
         await self.upkeep.look()
-        return sockets
+        return sockets, of_metrics
 
     async def _build_pool(self, bus: Bus, budget: Budget) -> None:
         """Streams and their viewers, with all that they need."""
@@ -182,15 +183,17 @@ class Daemon:
         self._stack.push_async_callback(self.audience.aclose, "shutdown")
         self._stack.push_async_callback(self.surveys.aclose)
 
-    async def _let_in(self, sockets: list[socket.socket], segments: SegmentCache) -> None:
+    async def _let_in(
+        self, sockets: list[socket.socket], of_metrics: list[socket.socket], segments: SegmentCache
+    ) -> None:
         """Serve players and editors, until the draining with which the end begins."""
         self._stack.push_async_callback(segments.aclose)
         self.context = self._context(segments)
         self._listener = Listener(application(self.context), sockets, self._deadlines, self.arrivals)
         self._stack.push_async_callback(self._listener.aclose)
         await self._listener.start()
-        if self._settings.metrics_port is not None:
-            await self._serve_metrics(self.context, self._settings.metrics_port)
+        if of_metrics:
+            await self._serve_metrics(self.context, of_metrics)
         self._stack.push_async_callback(self._drain)
 
     def _context(self, segments: SegmentCache) -> Context:
@@ -288,9 +291,15 @@ class Daemon:
         await listener.start()
         return grants
 
-    async def _serve_metrics(self, context: Context, port: int) -> None:
+    def _bound(self, port: int) -> list[socket.socket]:
+        """Sockets for HOST, before anything else begins: nobody is served for a moment only."""
         sockets = bind(self._settings.host, port)
+        for sock in sockets:
+            self._stack.callback(sock.close)  # also if something fails before anybody listens
         self.addresses += [sock.getsockname()[:2] for sock in sockets]
+        return sockets
+
+    async def _serve_metrics(self, context: Context, sockets: list[socket.socket]) -> None:
         listener = Listener(metrics_application(context), sockets, self._deadlines, self.arrivals)
         self._stack.push_async_callback(listener.aclose)
         await listener.start()

@@ -39,8 +39,12 @@ def bind(host: str, port: int) -> list[socket.socket]:
                 continue
             for opened in sockets:
                 opened.close()
-            raise StartError(f"cannot listen on {one} port {port}: {error.strerror or error}") from error
+            raise _cannot_listen(one, port, error) from error
     return sockets
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> StartError:
+    return StartError(f"cannot listen on {host} port {port}: {error.strerror or error}")
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -193,11 +197,18 @@ class Listener:
         """Address and port of every socket."""
 
     async def start(self) -> None:
-        """Accept connections."""
+        """Accept connections.
+
+        Raises ``StartError`` where another process has listened since ours was bound: ``SO_REUSEADDR`` lets
+        two bind one port as long as none of them listens (socket(7)).
+        """
         await self._runner.setup()
         self._away = web.Server(_come_back, handler_cancellation=True)
-        for door in self._doors:
-            door.open()
+        for door, (host, port) in zip(self._doors, self.addresses, strict=True):
+            try:
+                door.open()
+            except OSError as error:
+                raise _cannot_listen(host, port, error) from error
 
     def _connection(self, has_room: bool) -> Connection:
         if not has_room:

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 import pytest
 from aiohttp import web
 
+from m3u_proxy.errors import StartError
 from m3u_proxy.web.door import PER_ADDRESS, Arrivals
 from m3u_proxy.web.listener import Deadlines, Listener, bind
 from tests.support.inv import eventually
@@ -46,6 +47,19 @@ def with_room_below(first_reserved: int) -> int:
     return next(
         limit for limit in range(first_reserved, 4096) if limit - max(limit // 4, 16) == first_reserved
     )
+
+
+async def test_a_port_that_another_process_was_faster_to_listen_on() -> None:
+    """Two that start at once may both bind it; one of them says why it cannot start."""
+    (first,) = bind("127.0.0.1", 0)
+    port = first.getsockname()[1]
+    (second,) = bind("127.0.0.1", port)
+    with first, second:
+        listener = Listener(web.Application(), [second], Deadlines(header=5.0, idle=5.0), Arrivals())
+        first.listen()
+        with pytest.raises(StartError, match=f"cannot listen on 127.0.0.1 port {port}: Address already"):
+            await listener.start()
+        await listener.aclose()
 
 
 async def hello(request: web.Request) -> web.Response:

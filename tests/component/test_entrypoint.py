@@ -131,6 +131,16 @@ def test_a_port_that_is_taken(environ: dict[str, str]) -> None:
     assert done.stderr.splitlines()[-1].startswith(f"m3u-proxy: cannot listen on 127.0.0.1 port {port}: ")
 
 
+def test_a_port_for_metrics_that_is_taken(environ: dict[str, str]) -> None:
+    """It is told before anything begins: nobody is let in for a moment."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = enter(environ | {"METRICS_PORT": str(port)})
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"m3u-proxy: cannot listen on 127.0.0.1 port {port}: ")
+    assert "segments in" not in done.stdout
+
+
 def test_it_is_plain_posix_shell() -> None:
     shell = shutil.which("dash") or "sh"
     subprocess.run([shell, "-n", str(ENTRYPOINT)], check=True)

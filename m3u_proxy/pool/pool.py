@@ -32,6 +32,8 @@ HEALTHY = 30.0
 """Seconds of life after which a failure counts as the first."""
 PASSING = frozenset({"disk", "disk_full", "account_limit", "paced", "circuit_open"})
 """Reasons that are not the stream's own: the time in which it is refused does not grow."""
+TIMED = frozenset({"paced", "circuit_open"})
+"""Of these, the ones that say how long no source may be asked: until then nothing is begun, nor told."""
 DOUBLINGS = 5
 """After so many the longest is reached."""
 
@@ -83,7 +85,7 @@ class Pool:
             if entry.thing.error is not None:  # it is being ended
                 raise entry.thing.error.again()
             return entry
-        self._check_refusal(stream.key)
+        self._check_refusal(stream.key, stream)
         upstream = None
         if stream.transcode is not None:
             self._check_ffmpeg()
@@ -91,7 +93,7 @@ class Pool:
                 self._transcoder.admit()
             upstream = self._entries.get(stream.origin.key)
             if upstream is None:
-                self._check_refusal(stream.origin.key)
+                self._check_refusal(stream.origin.key, stream)
                 upstream = self._start(self._supply(stream, is_seek=False), None)
             return self._start(self._transcode(stream, upstream), upstream)
         return self._start(self._supply(stream, is_seek=is_seek), None)
@@ -169,14 +171,20 @@ class Pool:
             self.tally.rejected["max_ffmpeg"] += 1
             raise Unavailable(f"Limit of {limit} FFmpeg processes reached (MAX_FFMPEG)", reason="max_ffmpeg")
 
-    def _check_refusal(self, key: StreamKey) -> None:
+    def _check_refusal(self, key: StreamKey, stream: Stream) -> None:
         """Raise the failure that is still answered from memory, if there is one."""
-        refusal = self._refusals.get(key)
-        if refusal is not None and monotonic() < refusal.until:
+        refusal, now = self._refusals.get(key), monotonic()
+        if refusal is not None and now < refusal.until and not self._is_over(refusal, stream, now):
             error = refusal.error.again()
-            own = error.retry_after or 0.0 if error.reason in PASSING else 0.0  # that it will be over by then
-            error.retry_after = max(1.0, refusal.until - monotonic(), own)
+            is_own = error.reason in PASSING - TIMED  # it said that it will be over by then
+            error.retry_after = max(1.0, refusal.until - now, error.retry_after or 0.0 if is_own else 0.0)
             raise error
+
+    def _is_over(self, refusal: Refusal, stream: Stream, now: float) -> bool:
+        """Whether a source may be asked earlier than was said: another channel has shown that it works."""
+        urls = (stream.origin.url, *stream.failover_urls)
+        pacer = self.parts.pacer
+        return refusal.error.reason in TIMED and any(pacer.earliest(url, now) <= now for url in urls)
 
     def _on_end(self, entry: Entry) -> None:
         """An entry's life is over; it may have been closed by us, or have failed by itself."""
@@ -194,7 +202,8 @@ class Pool:
         afresh = known is None or now - entry.started_at >= HEALTHY or error.reason in PASSING
         failures = 1 if known is None or afresh else known.failures + 1
         pause = min(FIRST_REFUSAL * 2 ** min(failures - 1, DOUBLINGS), LONGEST_REFUSAL)
-        if isinstance(error, Lost) or (isinstance(error, UpstreamError) and error.status):
+        is_told = isinstance(error, UpstreamError) and error.status
+        if isinstance(error, Lost) or is_told or error.reason in TIMED:
             pause = max(pause, error.retry_after or 0.0)
         self._refusals[key] = Refusal(error, failures, now + pause)
         self.on_failure(entry.streams, error, _switches(entry))

@@ -24,7 +24,8 @@ from m3u_proxy.pool.vod.position import VodLimits
 from m3u_proxy.pool.vod.vod import Vod
 from m3u_proxy.upstream.address import NamedBy
 from m3u_proxy.upstream.ask import Ask
-from m3u_proxy.upstream.failover import AskResolver, Failover, FailoverLimits
+from m3u_proxy.upstream.decision import AskResolver
+from m3u_proxy.upstream.failover import Failover, FailoverLimits
 from m3u_proxy.upstream.pacing import Pacer
 from m3u_proxy.upstream.policy import AddressClass
 from m3u_proxy.upstream.resolver import Named

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
+from m3u_proxy.upstream.decision import AskResolver, Decision, GiveUp, Try, Wait
 from m3u_proxy.upstream.outcome import Outcome, word_of
-from m3u_proxy.upstream.pacing import Pacer
+from m3u_proxy.upstream.pacing import APART, Pacer
 
 MOST_ANSWERS = 20
 """Answers of a resolver that are followed in one failure where ``MAX_FAILOVER_ATTEMPTS`` sets no limit."""
@@ -16,6 +17,9 @@ TRICKLE = 20.0
 PROMPT = 2.0
 """Seconds. Whoever joins is not kept waiting any longer, and a spare that asks for more is no spare now."""
 RETRY_FACTOR = 1.5
+AT_ONCE = 4
+"""Sources, with the one that broke, after which the others of one failure are paced as if they had failed
+themselves: so many dead ones say more of their provider than of the channel."""
 _UNAUTHORISED = frozenset({401, 403})
 
 
@@ -38,37 +42,6 @@ class FailoverLimits:
     """Of bytes, after which a failure is a new one."""
     cooldown: float = 60.0
     """For which a source is marked bad that a circuit breaker has left."""
-
-
-@dataclass(frozen=True)
-class Try:
-    """Open ``url`` after ``delay`` seconds."""
-
-    url: str
-    index: int
-    delay: float
-    is_switch: bool
-    """Another URL than the last."""
-
-
-@dataclass(frozen=True)
-class AskResolver:
-    """Ask the resolver, and tell `Failover.resolved` what it says. The fields are those of its request."""
-
-    current_url: str
-    index: int
-    status: int | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class GiveUp:
-    """Nothing is left to try: ``reason`` is that of the last outcome.
-
-    After `Failover.manual` it is ``no_failover`` or ``nothing_viable``, and the source goes on as it was.
-    """
-
-    reason: str
 
 
 @dataclass
@@ -171,12 +144,13 @@ class Failover:
         if self._first_byte is None:
             self._first_byte = now
             self._had_bytes = True
+            self._pacer.answered(self.url, now)
         self._last_byte = now
         if not self._is_healthy and now - self._first_byte >= self._limits.healthy:
             self._is_healthy = True
             self._pacer.healthy(self.url, now)
 
-    def failed(self, outcome: Outcome, now: float) -> Try | AskResolver | GiveUp:
+    def failed(self, outcome: Outcome, now: float) -> Decision:
         """The attempt at ``url`` has ended, or what it gives is no good."""
         gave_bytes = self._first_byte is not None
         run = self._last_byte - self._first_byte if self._first_byte is not None else 0.0
@@ -201,7 +175,12 @@ class Failover:
             return repeat
         return self._ask(outcome) if self._may_ask(failure) else self._from_list(failure, now)
 
-    def resolved(self, url: str | None, now: float) -> Try | GiveUp:
+    def again(self, now: float) -> Try | Wait | GiveUp:
+        """After a `Wait`: whether there is something to ask for now."""
+        assert self._failure is not None
+        return self._repeat(self._failure, now) or self._from_list(self._failure, now)
+
+    def resolved(self, url: str | None, now: float) -> Try | Wait | GiveUp:
         """What the resolver said; ``None`` also for an error. The list serves if that is of no use now."""
         failure = self._wish or self._failure or _wish(now, "manual")
         self._wish = None
@@ -216,7 +195,7 @@ class Failover:
         failure.is_unresolved = True
         return self._from_list(failure, now)
 
-    def manual(self, now: float, reason: str = "manual") -> Try | AskResolver | GiveUp:
+    def manual(self, now: float, reason: str = "manual") -> Decision:
         """Somebody asks for another source, now; ``reason`` says why."""
         if not self._has_resolver and not self._others():
             return GiveUp("no_failover")
@@ -264,17 +243,27 @@ class Failover:
     def _ask(self, outcome: Outcome) -> AskResolver:
         return AskResolver(self.url, self.index, outcome.status, word_of(outcome.reason))
 
-    def _from_list(self, failure: _Failure, now: float) -> Try | GiveUp:
+    def _from_list(self, failure: _Failure, now: float) -> Try | Wait | GiveUp:
         """The other URLs, each once; then, for viewers to keep, whichever may be tried first."""
         others = [url for url in self._others() if url not in failure.spent and self._may_switch(failure)]
-        at, url = self._soonest((url for url in others if url not in failure.tried), now)
-        if at - now > PROMPT and self._had_bytes and not failure.is_wish:
-            at, url = self._soonest([*others, *self._itself(failure)], now)
+        keeps = self._had_bytes and not failure.is_wish
+        is_many = keeps and len(failure.tried) >= AT_ONCE
+        at, url = self._soonest([one for one in others if one not in failure.tried], now, is_many=is_many)
+        if at - now > PROMPT and keeps:
+            others += self._itself(failure)
+            at, url = self._soonest(others, now, is_many=is_many)
+            if at - now > PROMPT and self._is_held_up(failure, others, at, now):
+                return Wait(APART)
         elif at - now > PROMPT:
             at = inf
         if url is None or not self._is_in_time(failure, at, now):
             return GiveUp("nothing_viable" if failure.is_wish else failure.outcome.reason)
         return self._start(failure, url, at, now)
+
+    def _is_held_up(self, failure: _Failure, urls: Sequence[str], at: float, now: float) -> bool:
+        """Whether one could be tried in time, and before ``at``, but for attempts at others."""
+        own = min((self._pacer.rested(url, now) for url in urls), default=inf)
+        return own < at and self._is_in_time(failure, max(own, now + APART), now)
 
     def _others(self) -> list[str]:
         """The URLs of the list after the current one, and round to those before it."""
@@ -286,9 +275,9 @@ class Failover:
         is_left = retries is None or failure.again < retries or bool(self._others())
         return [self.url] if is_left and self.url not in failure.spent else []
 
-    def _soonest(self, urls: Iterable[str], now: float) -> tuple[float, str | None]:
+    def _soonest(self, urls: Iterable[str], now: float, *, is_many: bool) -> tuple[float, str | None]:
         return min(
-            ((self._pacer.earliest(url, now), url) for url in urls),
+            ((self._pacer.earliest(url, now, as_failed=is_many), url) for url in urls),
             key=lambda pair: pair[0],
             default=(inf, None),
         )

@@ -121,9 +121,10 @@ class _Record:
 class Pacer:
     """Attempts after failures at all sources: one for the whole program. All times are monotonic seconds.
 
-    Of one URL they are 1, 2, 4 … 30 s apart (±20 %), of one account at least 1 s and at most 6 a minute. A
-    URL that has not failed itself need not keep that second, nor do attempts at it use up any of the six:
-    when a provider is down, every channel that is watched goes to its spare at once.
+    Of one URL they are 1, 2, 4 … 30 s apart (±20 %), of one account 1, 1, 2, 4, 8 s and at most 6 a minute. A
+    URL that has not failed itself need not keep that distance, nor do attempts at it use up any of the six:
+    when a provider is down, every channel that is watched goes to its spare at once. As soon as the provider
+    gives media for one of the account's URLs, the others are but a second apart again.
 
     ``random`` yields [0, 1).
     """
@@ -143,13 +144,30 @@ class Pacer:
         """Whether ``url`` failed lately, so that even its first opening is an attempt after a failure."""
         return self._record(url, now) is not None
 
-    def earliest(self, url: str, now: float) -> float:
-        """When the next attempt after a failure may start at ``url``, not before ``now``."""
+    def earliest(self, url: str, now: float, *, as_failed: bool = False) -> float:
+        """When the next attempt after a failure may start at ``url``, not before ``now``.
+
+        ``as_failed``: it is to be treated as if it had failed, though it may not have been tried yet.
+        """
+        at, it = self.rested(url, now), _digest(url)
+        is_known = as_failed or self.knows(url, now)
+        attempts = self._recent(_digest(account_of(url)), now)
+        apart = [time for time, who in attempts if is_known or who == it]
+        window = [time for time, who in attempts if who == it or self._known(who, now)]
+        return _room(at, apart, window, is_spread=is_known)
+
+    def rested(self, url: str, now: float) -> float:
+        """When it might start as far as that URL alone is concerned, not before ``now``."""
         record = self._record(url, now)
-        at = now if record is None else max(now, record.rested, record.blocked)
-        attempts, it = self._recent(_digest(account_of(url)), now), _digest(url)
-        apart = [time for time, who in attempts if record is not None or who == it]
-        return _room(at, apart, [time for time, who in attempts if who == it or self._known(who, now)])
+        return now if record is None else max(now, record.rested, record.blocked)
+
+    def answered(self, url: str, now: float) -> None:
+        """An attempt at ``url`` has given media: its account is not in trouble, whatever was tried before."""
+        account = _digest(account_of(url))
+        attempts = self._attempts.get(account)
+        if attempts is not None:
+            self.changes += 1
+            self._attempts[account] = [one for one in attempts if one[0] > now - APART]
 
     def is_blocked(self, url: str, now: float) -> bool:
         """Whether the provider said in any way that it does not want to be asked for ``url`` now."""
@@ -291,14 +309,23 @@ def _times(values: Sequence[object], latest: float) -> list[float]:
     return [float(min(max(value, -MEMORY), latest)) for value in known]
 
 
-def _room(at: float, apart: list[float], window: list[float]) -> float:
-    """The first time from ``at`` on that is far from all of ``apart`` and makes no crowd in ``window``."""
+def _room(at: float, apart: list[float], window: list[float], *, is_spread: bool) -> float:
+    """The first time from ``at`` on that is far from all of ``apart`` and makes no crowd in ``window``.
+
+    ``is_spread``: ever further behind the one before, the more of ``window`` there are, so that the few that
+    are allowed last for an outage of half a minute.
+    """
     while True:
         after = [time + APART for time in apart if abs(time - at) < APART - _CLOSE]
         groups = zip(window, window[MOST_IN_WINDOW - 1 :], strict=False)
         after += [
             first + WINDOW for first, last in groups if max(last, at) - min(first, at) < WINDOW - _CLOSE
         ]
-        if not after:
+        if after:
+            at = max(after)
+            continue
+        before = [time for time in window if at - WINDOW + _CLOSE < time <= at] if is_spread else []
+        distance = APART * 2.0 ** max(0, len(before) - 2)
+        if not before or at - before[-1] >= distance - _CLOSE:
             return at
-        at = max(after)
+        at = min(before[-1] + distance, before[0] + WINDOW)

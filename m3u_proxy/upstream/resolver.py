@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from m3u_proxy.errors import InvalidField, UpstreamError
 from m3u_proxy.upstream.address import Judge
-from m3u_proxy.upstream.failover import AskResolver
+from m3u_proxy.upstream.decision import AskResolver
 from m3u_proxy.upstream.policy import AddressClass
 from m3u_proxy.upstream.post import Poster
 from m3u_proxy.upstream.url import parse

@@ -291,6 +291,39 @@ async def test_a_provider_that_asks_for_time_is_left_alone_for_it(house: House) 
     assert await fail_once_more(house) == pytest.approx(20)
 
 
+async def test_while_no_source_may_be_asked_nothing_is_begun_and_nothing_told(house: House) -> None:
+    """F28: a player that asks every second must not drown the timeline and the webhooks."""
+    stream = house.audience.define(a_stream())
+    pacer = house.pool.parts.pacer
+    pacer.denied(URL, house.clock.now, "retry_after", 40.0)
+    house.watch()
+    await settle()
+    for left in range(39, 0, -1):
+        house.clock.now += 1.0
+        error = house.refused()
+        assert error.reason == "paced"
+        assert error.retry_after == pytest.approx(left)
+    assert len(house.pool.ever) == 1
+    assert house.told(stream.id).count("stream_failed") == 1
+    assert len(house.pool.history(stream)) == 1
+    house.clock.now += 1.0
+    house.watch()
+    await house.scripts[URL].attempt(1)
+
+
+async def test_a_source_that_may_be_asked_again_earlier_is_asked(house: House) -> None:
+    house.audience.define(a_stream())
+    pacer = house.pool.parts.pacer
+    pacer.denied(URL, house.clock.now, "retry_after", 40.0)
+    house.watch()
+    await settle()
+    house.clock.now += 1.0
+    assert house.refused().reason == "paced"
+    pacer.healthy(URL, house.clock.now)
+    house.watch()
+    await house.scripts[URL].attempt(1)
+
+
 async def test_a_source_that_failed_for_one_output_is_not_asked_for_the_other(house: House) -> None:
     house.audience.define(a_stream())
     house.audience.define(a_transcode())

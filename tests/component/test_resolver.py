@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from m3u_proxy.upstream.address import Judge
-from m3u_proxy.upstream.failover import AskResolver
+from m3u_proxy.upstream.decision import AskResolver
 from m3u_proxy.upstream.post import LARGEST, Poster
 from m3u_proxy.upstream.resolver import FailoverResolver
 from tests.support.origin import Answer, Origin

@@ -12,7 +12,8 @@ from m3u_proxy.pool.sources.attempts import Attempts, Switch
 from m3u_proxy.pool.sources.history import History
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.upstream.ask import Ask
-from m3u_proxy.upstream.failover import AskResolver, Failover, FailoverLimits
+from m3u_proxy.upstream.decision import AskResolver
+from m3u_proxy.upstream.failover import Failover, FailoverLimits
 from m3u_proxy.upstream.pacing import Pacer
 from tests.support.provider import Provider
 from tests.support.stepped import settle

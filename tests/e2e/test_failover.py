@@ -129,6 +129,29 @@ async def test_every_channel_of_a_provider_that_is_down_goes_to_its_spare(
         assert not any(viewer.ended for viewer in viewers)
 
 
+async def test_every_channel_of_a_provider_comes_back_when_it_does(daemon: Daemon, origin: Origin) -> None:
+    """F20, for more channels than attempts in a minute, and without spares: the provider is broken."""
+    paths = [f"/{number}.ts" for number in range(MOST_IN_WINDOW + 1)]
+    for path in paths:
+        origin.on(path, Answer(ts=True))
+    streams = [await create(daemon, origin.url(path)) for path in paths]
+    async with AsyncExitStack() as stack:
+        entered = (stack.enter_async_context(watching(daemon, one)) for one in streams)
+        viewers = [one for (one,) in await asyncio.gather(*entered)]
+        before = len(origin.connections)
+        for path in paths:
+            origin.on(path, Answer(status=503))
+        await origin.cut()
+        began = asyncio.get_running_loop().time()
+        await origin.until(lambda: len(origin.connections) - before >= 2, within=20)
+        for path in paths:
+            origin.on(path, Answer(ts=True))
+        await grown(viewers, SECOND, within=40)
+        assert not any(viewer.ended for viewer in viewers)
+        seconds = asyncio.get_running_loop().time() - began
+    assert len(origin.connections) - before <= seconds + 1, "it is asked once a second, not stormed"
+
+
 @pytest.mark.parametrize("fault", [Answer(mute=True), Answer(ts=True, stall=0)], ids=["mute", "empty"])
 async def test_whoever_joins_is_not_kept_by_a_source_that_says_nothing(
     tmp_path: Path, origin: Origin, fault: Answer

@@ -19,7 +19,8 @@ from m3u_proxy.pool.sources.history import History
 from m3u_proxy.pool.sources.sticky import Settled
 from m3u_proxy.pool.tally import Tally
 from m3u_proxy.upstream.ask import Ask
-from m3u_proxy.upstream.failover import AskResolver, Failover, FailoverLimits
+from m3u_proxy.upstream.decision import AskResolver
+from m3u_proxy.upstream.failover import Failover, FailoverLimits
 from m3u_proxy.upstream.pacing import Pacer
 from m3u_proxy.upstream.source import Source
 from tests.support.answer import null_packets
@@ -58,6 +59,7 @@ class Rig:
         self.resources = Resources(b"secret")
         self.tally = Tally()
         self.budget = Budget(10**6)
+        self.pacer = Pacer(lambda: 0.5)
         self.history = History()
         self.switches: list[Switch] = []
         self.answers: list[str | None] | None = None
@@ -66,7 +68,7 @@ class Rig:
 
     def _make(self) -> Passthrough:
         has_resolver = self.answers is not None
-        failover = Failover(self.urls, FailoverLimits(), Pacer(lambda: 0.5), has_resolver=has_resolver)
+        failover = Failover(self.urls, FailoverLimits(), self.pacer, has_resolver=has_resolver)
         self.attempts = Attempts(
             failover,
             lambda url: self.provider(Ask(url, {})),

@@ -35,7 +35,8 @@ from m3u_proxy.pool.vod.position import VodLimits
 from m3u_proxy.pool.workshop import Parts
 from m3u_proxy.tasks import uncut
 from m3u_proxy.upstream.ask import Ask
-from m3u_proxy.upstream.failover import AskResolver, FailoverLimits
+from m3u_proxy.upstream.decision import AskResolver
+from m3u_proxy.upstream.failover import FailoverLimits
 from m3u_proxy.upstream.headers import request_headers
 from m3u_proxy.upstream.pacing import Pacer
 from m3u_proxy.upstream.source import Head, Source

@@ -7,54 +7,16 @@ from collections.abc import Sequence
 import pytest
 
 from m3u_proxy.errors import Unavailable, UpstreamError
-from m3u_proxy.upstream.failover import AskResolver, Failover, FailoverLimits, GiveUp, Try
+from m3u_proxy.upstream.decision import AskResolver, GiveUp, Try
+from m3u_proxy.upstream.failover import FailoverLimits
 from m3u_proxy.upstream.outcome import Outcome, judged, word_of
 from m3u_proxy.upstream.pacing import Pacer
+from tests.support.plans import A, B, C, P, a_plan, playing, storm
 
-P, A, B, C = (f"http://{name}.example/live/u/p/1.ts" for name in ("primary", "a", "b", "c"))
-DEFAULT = FailoverLimits()
 REFUSED = Outcome("refused")
 RESET = Outcome("reset")
 NOT_FOUND = Outcome("http_404", 404)
 BROKEN = Outcome("http_5xx", 500)
-
-
-def a_plan(
-    *failovers: str,
-    limits: FailoverLimits = DEFAULT,
-    pacer: Pacer | None = None,
-    resolver: bool = False,
-) -> Failover:
-    pacer = pacer or Pacer(lambda: 0.5)
-    return Failover([P, *failovers], limits, pacer, has_resolver=resolver)
-
-
-def playing(
-    *failovers: str,
-    limits: FailoverLimits = DEFAULT,
-    pacer: Pacer | None = None,
-    resolver: bool = False,
-    until: float = 100.0,
-) -> Failover:
-    """The primary has given bytes from 0 s on."""
-    plan = a_plan(*failovers, limits=limits, pacer=pacer, resolver=resolver)
-    plan.first(0.0)
-    plan.alive(0.0)
-    plan.alive(until)
-    return plan
-
-
-def storm(plan: Failover, outcome: Outcome, now: float, most: int = 50) -> tuple[list[Try], GiveUp | None]:
-    """Every attempt fails at once, until the end."""
-    tries: list[Try] = []
-    for _ in range(most):
-        step = plan.failed(outcome, now)
-        if isinstance(step, GiveUp):
-            return tries, step
-        assert isinstance(step, Try)
-        tries.append(step)
-        now += step.delay
-    return tries, None
 
 
 def urls(tries: Sequence[Try]) -> list[str]:

@@ -189,6 +189,8 @@ class Tree:
             return self._open_child(*(settled or (resource.url, resource.named_by)))
         if not self._attempts.is_pending:
             return self._open_root(settled)
+        if self.root.page is not None:
+            self._attempts.check()
         try:
             source = await self._attempts.next()
         except ProxyError as error:

@@ -216,7 +216,9 @@ class Relay(Running):
             if error.reason == "completed":
                 raise Closed(error.detail, reason=error.reason) from None
             delay = self._succession.lost(error)
-            log.warning("source lost: %s; next attempt in %.1f s", error.detail, delay, extra=self.who)
+            log.warning(
+                "source lost: %s; next attempt in %.1f s at the earliest", error.detail, delay, extra=self.who
+            )
             self._pause(error.reason)
         finally:
             self.connected = False

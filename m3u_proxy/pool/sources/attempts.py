@@ -12,7 +12,8 @@ from typing import Protocol
 from m3u_proxy.errors import ProxyError, Unavailable, Unusable, UpstreamError
 from m3u_proxy.pool.sources.history import Happening, History
 from m3u_proxy.pool.tally import Tally
-from m3u_proxy.upstream.failover import PROMPT, AskResolver, Failover, GiveUp, Try
+from m3u_proxy.upstream.decision import AskResolver, Decision, GiveUp, Try, Wait
+from m3u_proxy.upstream.failover import PROMPT, Failover
 from m3u_proxy.upstream.outcome import Outcome, word_of
 from m3u_proxy.upstream.source import Source
 
@@ -88,20 +89,21 @@ class Attempts:
         self._is_switching = False
         """Whether the one that took over has not given media yet."""
         self._error: ProxyError | None = None
-        self._decision: Try | AskResolver | GiveUp = failover.first(monotonic())
+        first = failover.first(monotonic())
+        self._decision: Decision = first
         self._taken: Try | None = None
         """The decision that `next` has carried out."""
-        self._at = monotonic() + self._decision.delay
+        self._at = monotonic() + first.delay
         """When the attempt decided upon may be made."""
         self._changed = asyncio.Event()
         self._scope: asyncio.Timeout | None = None
-        if self._decision.index and failover.is_refused(monotonic()):
+        if first.index and failover.is_refused(monotonic()):
             self._tally.failovers["circuit_open"] += 1
             self._history.note(
                 Happening.SWITCH,
                 reason=word_of("circuit_open"),
-                detail=self._decision.url,
-                source=self._decision.index,
+                detail=first.url,
+                source=first.index,
             )
 
     @property
@@ -137,6 +139,9 @@ class Attempts:
                 raise self._end(decision)
             if isinstance(decision, AskResolver):
                 await self._resolve(decision)
+            elif isinstance(decision, Wait):
+                await self._pass(self._at)
+                self._look_again()
             elif self._is_too_soon():
                 is_refused = self.failover.is_refused(monotonic())
                 raise Unavailable(
@@ -157,19 +162,37 @@ class Attempts:
 
     async def _due(self, decision: Try) -> bool:
         """Wait until the attempt may be made; whether it still is to be made then."""
-        self._changed.clear()
-        delay = self._at - monotonic()
-        if delay > 0:
-            try:
-                async with asyncio.timeout(delay):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
+        if self._at > monotonic():
+            await self._pass(self._at)
             if self._taken is None and self._error is None:  # that wait had reserved nothing
                 again = self.failover.first(monotonic())
                 self._decision, self._at = again, monotonic() + again.delay
                 return again.delay <= 0
         return self._decision is decision
+
+    async def _pass(self, until: float) -> None:
+        """Wait for that time, or for another decision."""
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(until - monotonic()):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    def check(self) -> None:
+        """Raises Unavailable (``paced``) instead of the wait in `next` while the account has no attempt to
+        spare."""
+        self._look_again()
+        if isinstance(self._decision, Wait):
+            detail = "The source has failed, and its provider is not to be asked more often"
+            raise Unavailable(detail, reason="paced", retry_after=self.wait(monotonic()))
+
+    def _look_again(self) -> None:
+        """Whether there is something to ask for, if it is time to look."""
+        now = monotonic()
+        if isinstance(self._decision, Wait) and now >= self._at:
+            assert self._error is not None  # nothing but a failure leads here
+            self._decide(self.failover.again(now), self.failover.url, self._error.reason)
 
     async def _resolve(self, question: AskResolver) -> None:
         url = await self._resolver(question) if self._resolver is not None else None
@@ -198,10 +221,11 @@ class Attempts:
         old = self.failover.url
         self._error = error
         self.stumbled(error)
-        self._decide(self.failover.failed(Outcome.of(error), monotonic()), old, error.reason)
-        if isinstance(self._decision, GiveUp):
-            raise self._end(self._decision)
-        return self._decision.delay if isinstance(self._decision, Try) else 0.0
+        decision = self.failover.failed(Outcome.of(error), monotonic())
+        self._decide(decision, old, error.reason)
+        if isinstance(decision, GiveUp):
+            raise self._end(decision)
+        return decision.delay if isinstance(decision, Try | Wait) else 0.0
 
     def stumbled(self, error: UpstreamError) -> None:
         """The source has failed, and goes on as it was."""
@@ -229,7 +253,7 @@ class Attempts:
         Raises ``Unusable`` when there is none.
         """
         old, before = self.failover.url, self._decision
-        decision: Try | AskResolver | GiveUp = self.failover.manual(monotonic(), reason)
+        decision = self.failover.manual(monotonic(), reason)
         if isinstance(decision, AskResolver):
             url = await self._resolver(decision) if self._resolver is not None else None
             if self._decision is not before:
@@ -241,9 +265,9 @@ class Attempts:
         if self._scope is not None:
             self._scope.reschedule(asyncio.get_running_loop().time())
 
-    def _decide(self, decision: Try | AskResolver | GiveUp, old: str, reason: str) -> None:
+    def _decide(self, decision: Decision, old: str, reason: str) -> None:
         self._decision = decision
-        self._at = monotonic() + (decision.delay if isinstance(decision, Try) else 0.0)
+        self._at = monotonic() + (decision.delay if isinstance(decision, Try | Wait) else 0.0)
         self._changed.set()
         if isinstance(decision, Try) and decision.is_switch:
             self._tally.failovers[reason] += 1

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from m3u_proxy.errors import NotFound, ProxyError, Unavailable, Unusable
+from m3u_proxy.errors import NotFound, ProxyError, Unusable
 from m3u_proxy.media.playlist import Role
 from m3u_proxy.model import State
 from m3u_proxy.pool.hls import downloads, listed, listing, tree
@@ -125,33 +125,6 @@ async def test_a_source_that_is_slow_to_answer_costs_no_viewer_an_error(make: Ca
         await until(lambda: not source.snapshot().upstream_connections)
         assert shown(await source.page()).count(BREAK) == 1
     assert rig.count(TWO) == 1
-
-
-async def test_nobody_hangs_while_an_account_has_no_attempt_to_spare(make: Callable[..., Rig]) -> None:
-    """Other channels have used up what it has: players get the old revision, then a refusal at once."""
-    spare = ONE.replace("one.example/", "one.example/spare/")
-    rig = make(ONE, spare)
-    rig.provider.on(ONE, live("a", 10), refusal())
-    rig.provider.on(spare, live("b", 700))
-    others = [ONE.replace("one.example/", f"one.example/{number}/") for number in range(6)]
-    async with rig.running() as source:
-        first = await source.page()
-        rig.clock.now += 3
-        for other in others:
-            rig.pacer.failed(other, rig.clock.now)
-            rig.pacer.note(other, rig.clock.now)
-        for _ in range(3):
-            assert await source.page() is first
-            rig.clock.now += 2
-        rig.clock.now += 12
-        with pytest.raises(Unavailable) as caught:
-            await source.page()
-        assert (caught.value.reason, caught.value.retry_after) == ("paced", 1.0)
-        assert rig.count(spare) == 0
-        rig.pacer.answered(others[0], rig.clock.now)
-        rig.clock.now += 1
-        assert shown(await source.page()).count(BREAK) == 1
-    assert (rig.count(ONE), rig.count(spare)) == (2, 1)
 
 
 async def test_when_all_fail_attempts_are_paced_and_the_old_revision_is_given(

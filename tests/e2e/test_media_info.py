@@ -34,12 +34,18 @@ async def test_a_transcode_shows_its_source_and_its_output(daemon: Daemon, origi
         await eventually(told, within=15)
         source, output = await shown(daemon, path)
     assert source.pop("bitrate_kbps") > 0
-    assert source == {"container": "mpegts", "video_codec": "h264", "audio_codec": "aac"}
+    assert source == {
+        "container": "mpegts",
+        "video_codec": "h264",
+        "resolution": "640x360",
+        "audio_codec": "aac",
+        "audio_channels": 1,
+    }
     assert output["container"] == "mpegts"
     assert output["frame"] > 0
     assert output["speed"] > 0
     if form == "body":
-        assert output["video_codec"] == "h264"
+        assert (output["video_codec"], output["resolution"]) == ("h264", "640x360")
         assert "audio_codec" not in output
 
 

@@ -18,6 +18,7 @@ from m3u_proxy.media.mpegts import (
     first_of,
     without,
 )
+from m3u_proxy.media.particulars import Particulars
 from m3u_proxy.media.psi import PAT_PID
 from m3u_proxy.pool.live.overlap import Overlap, OverlapLimits, Same, Tail
 
@@ -93,6 +94,7 @@ class Intake:
 
     def __init__(self, overlap: OverlapLimits | None = None) -> None:
         self._scanner = Scanner()
+        self._particulars = Particulars()
         self._overlap_limits = overlap
         self._overlap: Overlap | None = None
         self._tail = Tail(overlap.signature if overlap else 0)
@@ -119,6 +121,7 @@ class Intake:
     def _begin(self, scanner: Scanner, now: float) -> None:
         """What comes now does not go on where the last connection ended."""
         self._scanner = scanner
+        self._particulars = Particulars()
         self._overlap = None
         self._tail.clear()
         self._gate = Gate(now, self._video if self._began else None)
@@ -153,6 +156,7 @@ class Intake:
         batch = self._gate.pass_(batch, now)
         if not batch.data:
             return batch
+        self._particulars.feed(batch.data, self._scanner.programme)
         if not self._joined:
             if self._gate.is_open and not batch.points:
                 self._check_playable(batch.data)
@@ -203,7 +207,7 @@ class Intake:
         return discontinuity(found)
 
     def media_info(self) -> dict[str, object]:
-        """Container and codecs, as far as the tables name them."""
+        """Container and codecs, as far as the tables name them; size and channels once they have come."""
         programme = self._scanner.programme
         if programme is None:
             return {}
@@ -212,7 +216,7 @@ class Intake:
             stream = programme.first(kind)
             if stream is not None:
                 info[f"{kind}_codec"] = stream.codec
-        return info
+        return info | self._particulars.as_info()
 
 
 def _prepend(head: bytes, batch: Batch) -> Batch:

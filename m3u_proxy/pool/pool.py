@@ -9,42 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from time import monotonic
 
-from m3u_proxy.errors import ProxyError, Unavailable, UpstreamError
+from m3u_proxy.errors import ProxyError, Unavailable
 from m3u_proxy.ffmpeg.hls.writer import HlsWriter
-from m3u_proxy.ffmpeg.process.run import Lost
 from m3u_proxy.ffmpeg.transcoder import Transcoder
 from m3u_proxy.model import Kind, RunSnapshot, Stream, StreamKey
 from m3u_proxy.pool.entry import Entry, Thing
+from m3u_proxy.pool.refusals import Refusals
 from m3u_proxy.pool.sources.attempts import Switch
 from m3u_proxy.pool.sources.history import LENGTH, Moment
 from m3u_proxy.pool.sources.respawns import Respawns
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.pool.vod.about import About
 from m3u_proxy.pool.workshop import Parts, Workshop
-
-FIRST_REFUSAL = 2.0
-LONGEST_REFUSAL = 30.0
-"""Seconds for which a failed thing is answered from memory; doubled with every failure in a row."""
-HEALTHY = 30.0
-"""Seconds of life after which a failure counts as the first."""
-PASSING = frozenset({"disk", "disk_full", "account_limit", "paced", "circuit_open"})
-"""Reasons that are not the stream's own: the time in which it is refused does not grow."""
-TIMED = frozenset({"paced", "circuit_open"})
-"""Of these, the ones that say how long no source may be asked: until then nothing is begun, nor told."""
-DOUBLINGS = 5
-"""After so many the longest is reached."""
-
-
-@dataclass(slots=True)
-class Refusal:
-    """A failure that is remembered, so that a dead source is not asked again by every joiner."""
-
-    error: ProxyError
-    failures: int
-    until: float
 
 
 class Pool:
@@ -58,12 +36,24 @@ class Pool:
         self._grace = grace
         self._entries: dict[StreamKey, Entry] = {}
         self._closing: dict[StreamKey, asyncio.Task[None]] = {}
-        self._refusals: dict[StreamKey, Refusal] = {}
+        self._refusals = Refusals()
         parts.accounts.on_need = self._make_room
         self.on_failure: Callable[[Collection[str], ProxyError, int], None] = lambda *_: None
         """Told the ids of the streams that used a thing which failed, why, and after how many others."""
         self.on_switch: Callable[[Collection[str], Switch], None] = lambda _, __: None
         """Told the ids of the streams whose source was replaced by another."""
+
+    # -- what is there --------------------------------------------------------------------------------
+
+    def find(self, stream: Stream) -> Entry | None:
+        """What runs behind a stream, if anything does."""
+        return self._entries.get(stream.key)
+
+    def supply(self, stream: Stream) -> Supply | None:
+        """The source that a stream reads from, if it runs."""
+        entry = self._entries.get(stream.origin.key)
+        thing = entry.thing if entry is not None else None
+        return thing if isinstance(thing, Supply) else None
 
     def kind(self, stream: Stream) -> Kind:
         """What a stream yields: as its source has shown, or as its URL looks if that was never asked."""
@@ -74,6 +64,22 @@ class Pool:
         """What has been learnt of a file."""
         trace = self.parts.memory.get(stream.origin.key)
         return trace.about if trace is not None else None
+
+    def history(self, stream: Stream) -> list[Moment]:
+        """What happened to a stream's source, and to the FFmpeg behind it, oldest first."""
+        traces = (self.parts.memory.get(key) for key in {stream.key, stream.origin.key})
+        moments = (moment for trace in traces if trace for moment in trace.history.moments())
+        return sorted(moments, key=lambda one: one.at)[-LENGTH:]
+
+    def refusal(self, stream: Stream) -> ProxyError | None:
+        """Why it failed a short while ago, if it did and has not run well since."""
+        return self._refusals.get(stream.key) or self._refusals.get(stream.origin.key)
+
+    def running(self) -> list[RunSnapshot]:
+        """Every running thing now."""
+        return [entry.thing.snapshot() for entry in self._entries.values()]
+
+    # -- what begins ----------------------------------------------------------------------------------
 
     def acquire(self, stream: Stream, *, is_seek: bool = False) -> Entry:
         """The entry behind a stream, started if there is none. Synchronous from look-up to insertion.
@@ -137,18 +143,6 @@ class Pool:
         dependants = (one.streams for one in self._entries.values() if one.upstream is entry)
         return entry.streams.union(*dependants)
 
-    def supply(self, stream: Stream) -> Supply | None:
-        """The source that a stream reads from, if it runs."""
-        entry = self._entries.get(stream.origin.key)
-        thing = entry.thing if entry is not None else None
-        return thing if isinstance(thing, Supply) else None
-
-    def history(self, stream: Stream) -> list[Moment]:
-        """What happened to a stream's source, and to the FFmpeg behind it, oldest first."""
-        traces = (self.parts.memory.get(key) for key in {stream.key, stream.origin.key})
-        moments = (moment for trace in traces if trace for moment in trace.history.moments())
-        return sorted(moments, key=lambda one: one.at)[-LENGTH:]
-
     def _start(self, thing: Thing, upstream: Entry | None) -> Entry:
         entry = Entry(thing, upstream)
         if isinstance(thing, Supply):
@@ -173,18 +167,15 @@ class Pool:
 
     def _check_refusal(self, key: StreamKey, stream: Stream) -> None:
         """Raise the failure that is still answered from memory, if there is one."""
-        refusal, now = self._refusals.get(key), monotonic()
-        if refusal is not None and now < refusal.until and not self._is_over(refusal, stream, now):
-            error = refusal.error.again()
-            is_own = error.reason in PASSING - TIMED  # it said that it will be over by then
-            error.retry_after = max(1.0, refusal.until - now, error.retry_after or 0.0 if is_own else 0.0)
-            raise error
+        now = monotonic()
+        self._refusals.check(key, now, may_ask=lambda: self._may_ask(stream, now))
 
-    def _is_over(self, refusal: Refusal, stream: Stream, now: float) -> bool:
-        """Whether a source may be asked earlier than was said: another channel has shown that it works."""
+    def _may_ask(self, stream: Stream, now: float) -> bool:
+        """Whether one of its sources may be asked: another channel may have shown that it works."""
         urls = (stream.origin.url, *stream.failover_urls)
-        pacer = self.parts.pacer
-        return refusal.error.reason in TIMED and any(pacer.earliest(url, now) <= now for url in urls)
+        return any(self.parts.pacer.earliest(url, now) <= now for url in urls)
+
+    # -- what ends ------------------------------------------------------------------------------------
 
     def _on_end(self, entry: Entry) -> None:
         """An entry's life is over; it may have been closed by us, or have failed by itself."""
@@ -192,21 +183,19 @@ class Pool:
             entry.upstream.release(idle_for=self._grace)  # it had its grace already
         self._take_out(entry)
         if entry.failure is not None:
-            self._remember(entry, entry.failure)
+            self._refusals.note(entry.thing.key, entry.failure, began=entry.started_at, now=monotonic())
+            self.on_failure(entry.streams, entry.failure, _switches(entry))
         elif entry.thing.is_warm:
-            self._refusals.pop(entry.thing.key, None)
+            self._refusals.forget(entry.thing.key)
 
-    def _remember(self, entry: Entry, error: ProxyError) -> None:
-        key, now = entry.thing.key, monotonic()
-        known = self._refusals.get(key)
-        afresh = known is None or now - entry.started_at >= HEALTHY or error.reason in PASSING
-        failures = 1 if known is None or afresh else known.failures + 1
-        pause = min(FIRST_REFUSAL * 2 ** min(failures - 1, DOUBLINGS), LONGEST_REFUSAL)
-        is_told = isinstance(error, UpstreamError) and error.status
-        if isinstance(error, Lost) or is_told or error.reason in TIMED:
-            pause = max(pause, error.retry_after or 0.0)
-        self._refusals[key] = Refusal(error, failures, now + pause)
-        self.on_failure(entry.streams, error, _switches(entry))
+    def _take_out(self, entry: Entry) -> None:
+        """From now on a joiner gets a successor, which knows where to go on."""
+        thing = entry.thing
+        if self._entries.get(thing.key) is not entry:
+            return
+        del self._entries[thing.key]
+        if isinstance(thing, HlsWriter) and thing.is_warm:
+            self.parts.memory.of(thing.key).mark = thing.timeline.mark()
 
     def unused(self, *entries: Entry) -> list[Entry]:
         """Those of ``entries`` that nobody holds, with the relays that only they hold."""
@@ -239,6 +228,43 @@ class Pool:
             self._begin_close(entry)
         return {self._closing[key] for key in keys if key in self._closing}
 
+    def supersede(self, old: Stream, new: Stream) -> None:
+        """A definition has changed: what runs unused behind the old form ends before the new one begins."""
+        for key in (old.key, old.origin.key):
+            entry = self._entries.get(key)
+            for one in self.unused(entry) if entry else ():
+                self._begin_close(one)
+        closing = self._closing.get(old.origin.key)
+        if closing is not None and new.origin.key not in self._closing:
+            key = new.origin.key
+            self._closing[key] = closing
+            closing.add_done_callback(lambda done: self._closed(key, done))
+
+    def forgive(self, stream: Stream) -> None:
+        """Forget how it ended before, and all else but of what runs for somebody."""
+        for key in (stream.key, stream.origin.key):
+            self._refusals.forget(key)
+            if key not in self._entries:
+                self.parts.memory.forget(key)
+
+    def sweep(self, now: float) -> None:
+        """Begin to close what nobody has held for the grace; forget old failures. No ``await`` in here."""
+        self._refusals.expire(now)
+        idle = [one for one in self._entries.values() if not one.leases]
+        for entry in self.unused(*(one for one in idle if now - one.idle_since >= self._grace)):
+            self._begin_close(entry)
+        for account in {account for one in idle if (account := _account(one)) is not None}:
+            if self.parts.accounts.is_wanted(account):
+                self._make_room(account)
+
+    def _make_room(self, account: str) -> None:
+        """Somebody waits for a connection of that account: what nobody watches gives up its own."""
+        for entry in [one for one in self._entries.values() if not one.leases]:
+            group = self.unused(entry)
+            if any(_account(one) == account for one in group):
+                for one in group:
+                    self._begin_close(one)
+
     def _begin_close(self, entry: Entry) -> None:
         """Take the entry out of the table now and end it in a task of its own."""
         key = entry.thing.key
@@ -255,71 +281,9 @@ class Pool:
         if before is not None:
             await asyncio.wait([before])
 
-    def _take_out(self, entry: Entry) -> None:
-        """From now on a joiner gets a successor, which knows where to go on."""
-        thing = entry.thing
-        if self._entries.get(thing.key) is not entry:
-            return
-        del self._entries[thing.key]
-        if isinstance(thing, HlsWriter) and thing.is_warm:
-            self.parts.memory.of(thing.key).mark = thing.timeline.mark()
-
     def _closed(self, key: StreamKey, task: asyncio.Task[None]) -> None:
         if self._closing.get(key) is task:
             del self._closing[key]
-
-    def find(self, stream: Stream) -> Entry | None:
-        """What runs behind a stream, if anything does."""
-        return self._entries.get(stream.key)
-
-    def supersede(self, old: Stream, new: Stream) -> None:
-        """A definition has changed: what runs unused behind the old form ends before the new one begins."""
-        for key in (old.key, old.origin.key):
-            entry = self._entries.get(key)
-            for one in self.unused(entry) if entry else ():
-                self._begin_close(one)
-        closing = self._closing.get(old.origin.key)
-        if closing is not None and new.origin.key not in self._closing:
-            key = new.origin.key
-            self._closing[key] = closing
-            closing.add_done_callback(lambda done: self._closed(key, done))
-
-    def forgive(self, stream: Stream) -> None:
-        """Forget how it ended before, and all else but of what runs for somebody."""
-        for key in (stream.key, stream.origin.key):
-            self._refusals.pop(key, None)
-            if key not in self._entries:
-                self.parts.memory.forget(key)
-
-    def refusal(self, stream: Stream) -> ProxyError | None:
-        """Why it failed a short while ago, if it did and has not run well since."""
-        for key in (stream.key, stream.origin.key):
-            if key in self._refusals:
-                return self._refusals[key].error
-        return None
-
-    def running(self) -> list[RunSnapshot]:
-        """Every running thing now."""
-        return [entry.thing.snapshot() for entry in self._entries.values()]
-
-    def sweep(self, now: float) -> None:
-        """Begin to close what nobody has held for the grace; forget old failures. No ``await`` in here."""
-        for key in [key for key, one in self._refusals.items() if now > one.until + LONGEST_REFUSAL]:
-            del self._refusals[key]
-        idle = [one for one in self._entries.values() if not one.leases]
-        for entry in self.unused(*(one for one in idle if now - one.idle_since >= self._grace)):
-            self._begin_close(entry)
-        for account in {account for one in idle if (account := _account(one)) is not None}:
-            if self.parts.accounts.is_wanted(account):
-                self._make_room(account)
-
-    def _make_room(self, account: str) -> None:
-        """Somebody waits for a connection of that account: what nobody watches gives up its own."""
-        for entry in [one for one in self._entries.values() if not one.leases]:
-            group = self.unused(entry)
-            if any(_account(one) == account for one in group):
-                for one in group:
-                    self._begin_close(one)
 
     async def aclose(self) -> None:
         """End everything; no task, process or socket of the pool is left."""

@@ -2,10 +2,14 @@
 """Carry out docker/Dockerfile without a container engine, step by step, in plain Debian roots.
 
     sudo docker/check.py /var/tmp/check        # some minutes, 3 GB; needs debootstrap and util-linux
+    docker/check.py --wheels /var/tmp/wheels   # needs pip
 
 Every ``RUN`` is executed as it stands, in a root made with debootstrap. What comes out is started by its own
 ``ENTRYPOINT`` as its own ``USER``, asked by its own ``HEALTHCHECK``, and stopped. It ends with what that took
 and with the size of the root, which is that of the image before compression.
+
+With ``--wheels`` it fetches what the lock file pins, for every system and architecture that has an image:
+each must be there as a wheel with a known hash, as no image has a compiler.
 """
 
 from __future__ import annotations
@@ -34,6 +38,10 @@ HANDED_IN = re.compile(r"PIP_INDEX_URL|PIP_TRUSTED_HOST|https?_proxy|no_proxy", 
 CERTIFICATES = "/tmp/certificates-of-this-machine.crt"
 """Where pip finds, in a root, whom this machine trusts."""
 READY, ENDED = 30.0, 15.0
+GLIBC, MUSL = ("manylinux2014_{}", "manylinux_2_28_{}"), ("musllinux_1_1_{}", "musllinux_1_2_{}")
+IMAGES = {"Dockerfile": ("3.13", GLIBC), "Dockerfile.alpine": ("3.12", MUSL)}
+"""The Python of each image, and the tags of wheels (PEP 600, PEP 656) that it takes."""
+ARCHITECTURES = ("x86_64", "aarch64")
 
 
 @dataclass
@@ -207,14 +215,35 @@ def tell_size(stage: Stage) -> None:
     print(f"size of root  {whole} MB, of which {ours} MB are ours")
 
 
+def fetch_wheels(folder: Path) -> None:
+    """What each image installs, one folder for each; pip says what is missing and ends it."""
+    for image, (python, tags) in IMAGES.items():
+        text = (CONTEXT / "docker" / image).read_text(encoding="utf-8")
+        (chosen,) = re.findall(r"RUN awk '([^']+)' requirements.lock", text)
+        locked = folder / f"{image}.txt"
+        with locked.open("wb") as file:
+            subprocess.run(["awk", chosen, str(CONTEXT / "requirements.lock")], stdout=file, check=True)
+        for architecture in ARCHITECTURES:
+            target = folder / f"{image}-{architecture}"
+            given = [f"--platform={tag.format(architecture)}" for tag in tags]
+            given += [f"--python-version={python}", "--implementation=cp", "--only-binary=:all:", "--no-deps"]
+            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", *given]
+            subprocess.run([*pip, "--dest", str(target), "--requirement", str(locked)], check=True)
+            print(f"{image}, {architecture}: {len(list(target.glob('*.whl')))} wheels")
+
+
 def main() -> None:
-    """Build, start, stop, measure."""
+    """Build, start, stop, measure; or fetch."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="where the roots are made; kept for the next time")
+    parser.add_argument("--wheels", action="store_true", help="fetch the wheels of all images instead")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
+    if given.wheels:
+        fetch_wheels(given.folder)
+        return
     stage = build(given.folder.resolve())
     start_and_stop(stage)
     start_and_stop(stage)  # the second time everything is in memory

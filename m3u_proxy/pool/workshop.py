@@ -32,6 +32,9 @@ from m3u_proxy.upstream.resolver import Named
 from m3u_proxy.upstream.source import Source
 from m3u_proxy.upstream.url import parse as parse_url
 
+HOSTS = 16
+"""Hosts of sources that are remembered; those read longest ago are forgotten first."""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -151,6 +154,8 @@ class Workshop:
         named = await self.parts.ask_resolver(stream.failover_resolver_url, question, stream.metadata)
         if named is None:
             return None
+        kept = {self.attempts.url, *self._used.values()}
+        self._named = {url: origin for url, origin in self._named.items() if url in kept}
         self._named[named.url] = named.named_by
         return named.url
 
@@ -224,7 +229,11 @@ class Workshop:
         return Looked(source, self._look)
 
     def _open(self, url: str) -> Source:
-        self._used[_host(url)] = url
+        host = _host(url)
+        self._used.pop(host, None)
+        self._used[host] = url
+        if len(self._used) > HOSTS:
+            del self._used[next(iter(self._used))]
         ask = self._ask_for(url)
         if not self._stream.use_sticky_session:
             return self.parts.open_source(ask)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from m3u_proxy.errors import UpstreamError
-from m3u_proxy.pool.sources.sticky import ENOUGH, Session, StickySource
+from m3u_proxy.pool.sources.sticky import ENOUGH, PLACES, Session, StickySource
 from m3u_proxy.upstream.ask import Ask
 from m3u_proxy.upstream.policy import AddressClass
 from tests.support.provider import HOST, Provider, Reply, refusal
@@ -82,3 +84,17 @@ async def test_a_page_is_no_place_to_stay(rig: Rig) -> None:
     for _ in range(5):
         await rig.play()
     assert rig.asked == [URL, URL, EDGE, URL, OTHER]
+
+
+async def test_where_a_thousand_addresses_led_is_not_all_remembered(rig: Rig) -> None:
+    for number in range(1000):
+        url = f"{HOST}/{number}.ts"
+        rig.provider.on(url, media(url=EDGE))
+        entry = partial(rig.provider, Ask(url, {}))
+        source = rig.session.open(url, entry, lambda place: rig.provider(ASK.moved(*place)))
+        await source.open()
+        for _ in range(2):
+            await source.read()
+        await source.aclose()
+    assert len(rig.session._places) == PLACES
+    assert f"{HOST}/999.ts" in rig.session._places

@@ -9,6 +9,7 @@ order: every HLS session keeps to one host, or its media sequence would jump (se
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from m3u_proxy.errors import UpstreamError
@@ -19,6 +20,8 @@ from m3u_proxy.upstream.url import parse as parse_url
 
 ENOUGH = 64 * 1024
 """Bytes of a body after which a host works: no page that says why not is that long."""
+PLACES = 16
+"""URLs whose place is remembered; those that were found longest ago are forgotten first."""
 SLOW = frozenset({"connect_timeout", "first_byte_timeout", "stall"})
 """Reasons after which there is no time left to ask elsewhere in the same attempt."""
 
@@ -42,7 +45,13 @@ class Session:
         """One attempt at ``url``: where it was found before, or else at ``entry``."""
         place = self._places.pop(url, None)
         sources = [entry()] if place is None else [elsewhere(place), entry()]
-        return StickySource(sources, lambda found: self._places.update({url: found}), url)
+        return StickySource(sources, partial(self._settle, url), url)
+
+    def _settle(self, url: str, found: Settled) -> None:
+        self._places.pop(url, None)
+        self._places[url] = found
+        if len(self._places) > PLACES:
+            del self._places[next(iter(self._places))]
 
 
 class StickySource:

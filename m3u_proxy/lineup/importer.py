@@ -11,7 +11,7 @@ from m3u_proxy.errors import BadLineup, InvalidField, Unavailable
 from m3u_proxy.lineup.breath import Breath
 from m3u_proxy.lineup.channels import Channels, Lineup
 from m3u_proxy.lineup.plan import Fold, Gathered, Mode, make_plan
-from m3u_proxy.media.lineup import NotALineup, Reader, Skipped
+from m3u_proxy.media.lineup.reader import NotALineup, Reader, Skipped
 from m3u_proxy.upstream.url import MAX_URL, parse
 
 LINEUP_BYTES = 128 * 2**20

@@ -9,8 +9,8 @@ from enum import StrEnum
 from m3u_proxy.lineup.breath import Breath
 from m3u_proxy.lineup.channel import Channel, flat
 from m3u_proxy.lineup.channels import Lineup
-from m3u_proxy.media.lineup import Entry
-from m3u_proxy.media.lineup_out import Keys
+from m3u_proxy.media.lineup.reader import Entry
+from m3u_proxy.media.lineup.writer import Keys
 
 FAILOVERS = 64
 """Further sources of one channel."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.editors import channels, check, probes, queries, streams, surveys, webhooks
-from m3u_proxy.web.editors import windows as held
+from m3u_proxy.web.editors import windows as window_control
 from m3u_proxy.web.middleware import MEDIA, Handler, answer, authorize, refuse_loop
 from m3u_proxy.web.openapi import document
 from m3u_proxy.web.ops import health, info, pages, statistics
@@ -156,15 +156,15 @@ ROUTES = (
     Route("GET", "/hls/{id}/segment.m4s", segments.segment, open=True, media=True),
     Route("GET", "/hls/{id}/segment.mp4", segments.segment, open=True, media=True),
     *(
-        Route(method, "/api/v1/channels/start-stream/{key}", held.start, answer=ChannelStarted)
+        Route(method, "/api/v1/channels/start-stream/{key}", window_control.start, answer=ChannelStarted)
         for method in ("GET", "POST")
     ),
     *(
-        Route(method, "/api/v1/channels/stop-stream/{key}", held.stop, answer=ChannelStopped)
+        Route(method, "/api/v1/channels/stop-stream/{key}", window_control.stop, answer=ChannelStopped)
         for method in ("GET", "POST")
     ),
-    Route("GET", "/api/v1/channels/stream-status/{key}", held.show, answer=ChannelStatus),
-    Route("GET", "/api/v1/channels/streams-status", held.show_all, answer=ChannelStatuses),
+    Route("GET", "/api/v1/channels/stream-status/{key}", window_control.show, answer=ChannelStatus),
+    Route("GET", "/api/v1/channels/streams-status", window_control.show_all, answer=ChannelStatuses),
     Route("POST", "/api/v1/channels/check", surveys.begin, body=SurveyRequest, answer=SurveyBegun),
     Route("GET", "/api/v1/channels/check/{job}", surveys.show, query=SurveyQuery, answer=SurveyResults),
     Route("DELETE", "/api/v1/channels/check/{job}", surveys.cancel, answer=SurveyEnded),

@@ -85,6 +85,15 @@ def test_the_map_names_every_module_and_no_other() -> None:
     assert named == real
 
 
+def test_the_map_leads_to_modules_that_are_there() -> None:
+    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
+    named = re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)`", text)
+    assert "pool/audience.py" in named
+    assert [
+        path for path in named if not ((PACKAGE / path).exists() or (ROOT / "tests" / path).exists())
+    ] == []
+
+
 def test_requirements_txt_is_what_the_project_depends_on(project: dict[str, dict[str, object]]) -> None:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     assert [line for line in lines if not line.startswith("#")] == project["project"]["dependencies"]

@@ -6,8 +6,8 @@ from time import perf_counter
 
 import pytest
 
-from m3u_proxy.media.lineup import ENTRIES, LINE, SKIPPED_TOLD, Entry, NotALineup, Reader
-from m3u_proxy.media.lineup_out import Keys, entry, header, slug
+from m3u_proxy.media.lineup.reader import ENTRIES, LINE, SKIPPED_TOLD, Entry, NotALineup, Reader
+from m3u_proxy.media.lineup.writer import Keys, entry, header, slug
 
 URL = "http://provider.example/live/u/p/1.ts"
 

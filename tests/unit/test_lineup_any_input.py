@@ -7,9 +7,9 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3u_proxy.media.lineup import Entry, NotALineup, Reader, Skipped
-from m3u_proxy.media.lineup_fields import is_header
-from m3u_proxy.media.lineup_out import Keys, entry, header, slug
+from m3u_proxy.media.lineup.fields import is_header
+from m3u_proxy.media.lineup.reader import Entry, NotALineup, Reader, Skipped
+from m3u_proxy.media.lineup.writer import Keys, entry, header, slug
 
 quick = settings(deadline=None, max_examples=200, derandomize=True)
 

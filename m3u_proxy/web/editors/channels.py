@@ -16,8 +16,8 @@ from m3u_proxy.lineup.choice import Choice
 from m3u_proxy.lineup.importer import LINEUP_BYTES
 from m3u_proxy.lineup.place import opened
 from m3u_proxy.lineup.plan import Mode
-from m3u_proxy.media.lineup import ENTRIES
-from m3u_proxy.media.lineup_out import slug
+from m3u_proxy.media.lineup.reader import ENTRIES
+from m3u_proxy.media.lineup.writer import slug
 from m3u_proxy.web.body import ask_for_body, read_model, read_query
 from m3u_proxy.web.context import CONTEXT, Context
 from m3u_proxy.web.middleware import Refused, finish

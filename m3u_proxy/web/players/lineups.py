@@ -10,7 +10,7 @@ from m3u_proxy.errors import NotFound
 from m3u_proxy.lineup.channel import Channel
 from m3u_proxy.lineup.choice import Choice
 from m3u_proxy.lineup.guide import guide_url
-from m3u_proxy.media import lineup_out
+from m3u_proxy.media.lineup import writer
 from m3u_proxy.model import Kind, endpoint_of, guess_kind, window_endpoint
 from m3u_proxy.web.body import read_query
 from m3u_proxy.web.context import CONTEXT
@@ -48,12 +48,12 @@ async def _lineup(request: web.Request, query: ChoiceQuery, *, as_hls: bool) -> 
     if request.method == "HEAD":
         return response
     choice = Choice(query.group, query.search, enabled_only=True)
-    lines = [lineup_out.header(context.channels.attributes, guide=f"{base}/xmltv")]
+    lines = [writer.header(context.channels.attributes, guide=f"{base}/xmltv")]
     live_is_strict = context.config.strict_live_ts
     for looked, channel in enumerate(list(context.channels)):
         if choice.fits(channel):
             url = base + (window_endpoint(channel.key) if as_hls else _path(channel, strict=live_is_strict))
-            lines.append(lineup_out.entry(channel.name, url, channel.attributes))
+            lines.append(writer.entry(channel.name, url, channel.attributes))
         if len(lines) >= SLICE:
             await response.write("".join(lines).encode())
             lines = []

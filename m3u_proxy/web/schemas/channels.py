@@ -10,8 +10,8 @@ from typing_extensions import TypedDict
 from m3u_proxy.lineup.channel import Channel, flat
 from m3u_proxy.lineup.importer import ImportReport
 from m3u_proxy.lineup.plan import FAILOVERS
-from m3u_proxy.media.lineup import NAME
-from m3u_proxy.media.lineup_fields import ATTRIBUTES
+from m3u_proxy.media.lineup.fields import ATTRIBUTES
+from m3u_proxy.media.lineup.reader import NAME
 from m3u_proxy.web.schemas.fields import Body, Headers, Query, Text, null_is
 
 KEY_LENGTH = 80

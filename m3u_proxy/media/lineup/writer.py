@@ -1,4 +1,4 @@
-"""Lineups as they are written, and the keys of channels. Pure; `m3u_proxy.media.lineup` reads them."""
+"""Lineups as they are written, and the keys of channels. Pure; `m3u_proxy.media.lineup.reader` reads them."""
 
 from __future__ import annotations
 

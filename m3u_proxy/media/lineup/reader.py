@@ -2,7 +2,7 @@
 
 There is no standard. ``#EXTINF:-1 tvg-id="…" group-title="…",Name`` and an address make an entry; lines
 between the two tell more of it. Attributes that are not understood are kept, what makes no entry is skipped
-and said, with its line. `m3u_proxy.media.lineup_out` writes them.
+and said, with its line. `m3u_proxy.media.lineup.writer` writes them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from sys import intern
 
-from m3u_proxy.media.lineup_fields import attributes_of, is_header, json_headers, name_at, pairs, vlc_header
+from m3u_proxy.media.lineup.fields import attributes_of, is_header, json_headers, name_at, pairs, vlc_header
 
 LINE = 64 * 1024
 """Bytes of one line; a longer one is skipped."""

@@ -1,0 +1,1 @@
+"""Lists of channels as extended M3U: read, and written. Pure."""

@@ -89,7 +89,7 @@ async def test_no_other_name_is_there(daemon: Daemon, key: str, name: str) -> No
 
 
 async def test_an_unknown_channel_is_told_with_the_nearest(daemon: Daemon, key: str) -> None:
-    wrong = key[:-1]
+    wrong = f"{key}x"
     for path in (
         address(wrong),
         f"/hls_streams/{wrong}/segment_20260501_235959_001.ts",

@@ -8,12 +8,18 @@ from __future__ import annotations
 from typing import Final
 
 from m3u_proxy.media import pictures, sounds
-from m3u_proxy.media.psi import PACKET, Programme, payload_start
+from m3u_proxy.media.mpegts import NotMedia, Scanner
+from m3u_proxy.media.psi import PACKET, MediaKind, Programme, payload_start
 
 ENOUGH: Final = 2 * 1024 * 1024
 """Bytes of a stream after which nothing is looked for any more."""
 HELD: Final = 4096
 """Bytes from the beginning of a PES packet in which the header is."""
+LOOKS: Final = 4
+"""Segments of a source that are looked into: sound may be in others than the pictures."""
+LOOKED: Final = 256 * 1024
+"""Bytes of a segment that are looked at."""
+_KINDS: Final[tuple[MediaKind, ...]] = ("video", "audio")
 
 
 class Particulars:
@@ -45,8 +51,14 @@ class Particulars:
             self._held.clear()
 
     def as_info(self) -> dict[str, object]:
-        """As editors show it; what is not known is left out."""
-        info: dict[str, object] = {}
+        """With what the tables name, as editors show it; what is not known is left out."""
+        if self._programme is None:
+            return {}
+        info: dict[str, object] = {"container": "mpegts"}
+        for kind in _KINDS:
+            stream = self._programme.first(kind)
+            if stream is not None:
+                info[f"{kind}_codec"] = stream.codec
         if self.size is not None:
             info["resolution"] = f"{self.size[0]}x{self.size[1]}"
         if self.channels is not None:
@@ -56,9 +68,9 @@ class Particulars:
     def _begin(self, programme: Programme | None) -> None:
         self.size, self.channels, self._programme, self._seen = None, None, programme, 0
         self._held.clear()
-        known = {"video": pictures.CODECS, "audio": sounds.CODECS}
-        firsts = [programme.first(kind) for kind in ("video", "audio")] if programme else []
-        self._codecs = {one.pid: one.codec for one in firsts if one and one.codec in known[one.kind]}
+        firsts = [programme.first(kind) for kind in _KINDS] if programme else []
+        known = pictures.CODECS | sounds.CODECS
+        self._codecs = {one.pid: one.codec for one in firsts if one and one.codec in known}
 
     def _take(self, pid: int, packet: bytes) -> None:
         if packet[1] & 0x40:  # payload_unit_start_indicator
@@ -81,3 +93,31 @@ class Particulars:
             found = self.channels is not None
         if found:
             del self._codecs[pid], self._held[pid]
+
+
+class Looks:
+    """What the first segments of a source show together; ``info`` as `Particulars.as_info` says it."""
+
+    def __init__(self) -> None:
+        self.info: dict[str, object] = {}
+        self._left = LOOKS
+
+    @property
+    def is_open(self) -> bool:
+        """Whether another one might tell more."""
+        return self._left > 0
+
+    def look(self, segment: bytes) -> None:
+        """A whole one, which tells nothing where it is no transport stream, or encrypted."""
+        if not self._left:
+            return
+        self._left -= 1
+        scanner, found = Scanner(), Particulars()
+        try:
+            batch = scanner.feed(segment[:LOOKED])
+        except NotMedia:
+            return
+        found.feed(batch.data, scanner.programme)
+        self.info = self.info | found.as_info()  # another one: whoever reads it may be in another thread
+        if {"resolution", "audio_channels"} <= self.info.keys():
+            self._left = 0

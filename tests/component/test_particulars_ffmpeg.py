@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3u_proxy.media import pictures, sounds
-from m3u_proxy.media.mpegts import Scanner
-from m3u_proxy.media.particulars import ENOUGH, Particulars
+from m3u_proxy.media.mpegts import Scanner, without
+from m3u_proxy.media.particulars import ENOUGH, Looks, Particulars
 from tests.support.media import ffmpeg
 
 PICTURES = {
@@ -59,14 +59,16 @@ def particulars(data: bytes, step: int = 5_000) -> Particulars:
 def test_the_size_of_the_picture(name: str) -> None:
     size, video = PICTURES[name]
     found = particulars(sample(size, video, 2, ["-c:a", "aac"]))
-    assert found.as_info() == {"resolution": size, "audio_channels": 2}
+    told = found.as_info()
+    assert (told["resolution"], told["audio_channels"]) == (size, 2)
 
 
 @pytest.mark.parametrize("name", SOUNDS)
 def test_the_channels_of_the_sound(name: str) -> None:
     channels, audio = SOUNDS[name]
     found = particulars(sample("320x240", ["-c:v", "mpeg2video"], channels, audio))
-    assert found.as_info() == {"resolution": "320x240", "audio_channels": channels}
+    told = found.as_info()
+    assert (told["resolution"], told["audio_channels"]) == ("320x240", channels)
 
 
 def test_another_programme_is_looked_at_again() -> None:
@@ -76,7 +78,8 @@ def test_another_programme_is_looked_at_again() -> None:
     for data in (first, second):
         found.feed(scanner.feed(data).data, scanner.programme)
     found.feed(scanner.feed(second).data, scanner.programme)
-    assert found.as_info() == {"resolution": "640x360", "audio_channels": 1}
+    told = found.as_info()
+    assert (told["resolution"], told["audio_channels"]) == ("640x360", 1)
 
 
 def test_what_tells_nothing_is_not_looked_at_for_ever() -> None:
@@ -87,7 +90,23 @@ def test_what_tells_nothing_is_not_looked_at_for_ever() -> None:
     for _ in range(ENOUGH // len(nothing) + 1):
         found.feed(nothing, scanner.programme)
     found.feed(scanner.feed(data).data, scanner.programme)
-    assert found.as_info() == {}
+    assert (found.size, found.channels) == (None, None)
+
+
+def test_renditions_tell_together_and_no_more_is_looked_at_than_needed() -> None:
+    whole = sample("320x240", ["-c:v", "mpeg2video"], 2, ["-c:a", "aac"])
+    scanner = Scanner()
+    scanner.feed(whole)
+    assert scanner.programme is not None
+    video, audio = (scanner.programme.first(kind) for kind in ("video", "audio"))
+    assert video is not None
+    assert audio is not None
+    looks = Looks()
+    for data in (without(whole, [audio.pid]), b"\xde\xad" * 5000, without(whole, [video.pid])):
+        assert looks.is_open
+        looks.look(data)
+    assert not looks.is_open
+    assert (looks.info["resolution"], looks.info["audio_channels"]) == ("320x240", 2)
 
 
 @given(st.sampled_from(sorted(pictures.CODECS | sounds.CODECS)), st.binary(max_size=300))

@@ -448,7 +448,8 @@ async def test_audio_alone_plays_from_its_first_frame() -> None:
         report = verify(capture)
         assert report.clean, report
         assert report.first_packets[:3] == ("PAT", "PMT", "audio")
-    assert relay.snapshot().media_info == {"container": "mpegts", "audio_codec": "aac"}
+    heard = {"container": "mpegts", "audio_codec": "aac", "audio_channels": 2}
+    assert relay.snapshot().media_info == heard
 
 
 # --- slow viewers
@@ -561,7 +562,8 @@ async def test_bytes_are_counted_as_they_come() -> None:
         snapshot = relay.snapshot()
         assert snapshot.upstream_connections == 1
         assert snapshot.state is State.LIVE
-        assert snapshot.media_info == {"container": "mpegts", "video_codec": "h264", "audio_codec": "aac"}
+        told = {"container": "mpegts", "video_codec": "h264", "audio_codec": "aac", "audio_channels": 2}
+        assert snapshot.media_info == told
     assert snapshot.bytes_in == len(ONE.data)
     assert tally.bytes_in == {Kind.LIVE: len(ONE.data)}
     assert relay.snapshot().upstream_connections == 0

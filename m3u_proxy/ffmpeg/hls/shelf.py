@@ -8,8 +8,10 @@ directory, so that a slow player never meets a missing one. Every method here bu
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from m3u_proxy.media.particulars import LOOKED, Looks
 from m3u_proxy.media.timeline import ListedSegment, Timeline, parse
 from m3u_proxy.storage.directories import Claim
 
@@ -54,6 +56,8 @@ class Delivery:
     entries: list[ListedSegment]
     files: dict[int, Segment]
     map_name: str | None
+    media_info: Mapping[str, object]
+    """See `Looks.info`."""
 
 
 class Shelf:
@@ -63,6 +67,7 @@ class Shelf:
         self._claim: Claim | None = None
         self._timeline = timeline
         self._known_map: str | None = None
+        self._looks = Looks()
         self._opened: list[Segment] = []
         self._first = 0
         self._here: list[Segment] = []
@@ -75,6 +80,7 @@ class Shelf:
         self._claim = claim
         self._first = first
         self._here = []
+        self._looks = Looks()
         self._known_map = None
         self.hollow = False
 
@@ -106,11 +112,13 @@ class Shelf:
                 break
             files[entry.number] = segment
             entries.append(entry)
+            if self._looks.is_open:
+                self._looks.look(os.pread(segment.fd, LOOKED, 0))
             self._here.append(segment)
         if not entries:
             return None
         self._known_map = written.map_name
-        return Delivery(entries, files, written.map_name)
+        return Delivery(entries, files, written.map_name, self._looks.info)
 
     def _open(self, name: str) -> Segment | None:
         assert self._claim is not None

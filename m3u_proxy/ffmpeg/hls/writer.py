@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -88,6 +88,7 @@ class HlsWriter(Running):
         self.revision = 0
         """Changes whenever the playlist does."""
         self.bytes_out = 0
+        self._media: Mapping[str, object] = {}
         self._output = output
         self._feed = feed
         self._kit = kit
@@ -264,6 +265,7 @@ class HlsWriter(Running):
 
     def _take(self, delivery: Delivery) -> None:
         self.timeline.map_name = delivery.map_name
+        self._media = delivery.media_info
         self.timeline.extend(delivery.entries)
         self.files |= delivery.files
         self.bytes_out += sum(segment.size for segment in delivery.files.values())
@@ -296,9 +298,9 @@ class HlsWriter(Running):
         return size * 8 / seconds if seconds else 0.0
 
     def _media_info(self, run: Run | None) -> dict[str, object]:
-        """Container, once there is a segment, and the figures of the FFmpeg at work."""
+        """Container and tracks, once there is a segment, and the figures of the FFmpeg at work."""
         container = {"container": "mp4" if self.timeline.map_name else "mpegts"} if self.timeline else {}
-        return {**container, **(run.media_info if run else {})}
+        return {**container, **self._media, **(run.media_info if run else {})}
 
     def snapshot(self) -> RunSnapshot:
         """The writer now; ``bytes_in`` is what FFmpeg was fed, ``media_info`` what it writes."""

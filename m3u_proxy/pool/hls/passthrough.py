@@ -14,6 +14,7 @@ from time import monotonic
 
 from m3u_proxy.errors import FormChanged, NotFound, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.lifecycle import Running
+from m3u_proxy.media.particulars import Looks
 from m3u_proxy.media.playlist import Playlist, Reference, Role
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
 from m3u_proxy.pool.budget import Budget
@@ -63,6 +64,7 @@ class Passthrough(Running):
         self._tally = tally
         self._prefetch = prefetch
         self._rate = Rate()
+        self._looks = Looks()
         self._tree = Tree(open_root, open_child, attempts, resources, tally, self)
         self._views: dict[str | None, View] = {None: View()}
 
@@ -222,8 +224,14 @@ class Passthrough(Running):
             return
         if error is None:
             self._tree.alive(monotonic())
+            self._look(resource)
         elif error.reason == "http_404" and self.downloads.misses.missed(resource.name):
             self._lack_segments()
+
+    def _look(self, resource: Resource) -> None:
+        download = self.downloads.find(resource)
+        if download is not None and download.body is not None:
+            self._looks.look(download.body)
 
     def _watch_segments(self) -> None:
         is_fetching = len(self.downloads) > 0
@@ -238,6 +246,7 @@ class Passthrough(Running):
     def arrived(self) -> None:
         """See `Holder.arrived`."""
         self.downloads.misses.got()
+        self._looks = Looks()
         self.on_switch()
 
     def read(self) -> None:
@@ -277,6 +286,7 @@ class Passthrough(Running):
             reason=self.error.reason if self.error else None,
             bytes_in=self.bytes_in,
             bitrate=self._rate.read(monotonic(), self.bytes_in),
+            media_info=self._looks.info,
             upstream_connections=len(self.downloads) + self._tree.fetching,
         )
 

@@ -208,15 +208,7 @@ class Intake:
 
     def media_info(self) -> dict[str, object]:
         """Container and codecs, as far as the tables name them; size and channels once they have come."""
-        programme = self._scanner.programme
-        if programme is None:
-            return {}
-        info: dict[str, object] = {"container": "mpegts"}
-        for kind in ("video", "audio"):
-            stream = programme.first(kind)
-            if stream is not None:
-                info[f"{kind}_codec"] = stream.codec
-        return info | self._particulars.as_info()
+        return self._particulars.as_info()
 
 
 def _prepend(head: bytes, batch: Batch) -> Batch:

@@ -23,7 +23,7 @@ _LEAVES = {"mov": "file.mp4", "matroska": "file.mkv", "mpegts": "file.ts", "mpeg
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class InputSpec:
     """How FFmpeg is to read a source."""
 
     leaf: str
@@ -82,16 +82,16 @@ class Grants:
         return len(self._grants)
 
     def issue(
-        self, source: Passthrough | Vod, reading: Reading, take_begun: Callable[[], Begun | None]
+        self, source: Passthrough | Vod, spec: InputSpec, take_begun: Callable[[], Begun | None]
     ) -> Grant:
         """An address for one FFmpeg."""
         token = token_urlsafe(24)
         input_ = Input(
-            url=f"{self._base()}/{token}/{reading.leaf}",
-            demuxer=reading.demuxer,
-            protocols=reading.protocols,
-            is_paced=reading.is_finite,
-            is_finite=reading.is_finite,
+            url=f"{self._base()}/{token}/{spec.leaf}",
+            demuxer=spec.demuxer,
+            protocols=spec.protocols,
+            is_paced=spec.is_finite,
+            is_finite=spec.is_finite,
         )
         grant = Grant(self, source, token, input_, take_begun)
         self._grants[grant.key] = grant
@@ -112,7 +112,7 @@ class Grants:
                 grant.lose(reason)
 
 
-async def reading_of(source: Passthrough | Vod) -> Reading:
+async def input_spec_of(source: Passthrough | Vod) -> InputSpec:
     """Look at a source as far as FFmpeg's command line depends on it; raises why it cannot be read."""
     if isinstance(source, Passthrough):
         return await _of_playlist(source)
@@ -121,10 +121,10 @@ async def reading_of(source: Passthrough | Vod) -> Reading:
     if demuxer is None:
         raise UpstreamError("not_media", "The source is no file that FFmpeg could be given")
     leaf = _LEAVES.get(demuxer, f"file.{demuxer}")
-    return Reading(leaf, demuxer, "http,tcp", is_finite=True, has_adts=about.has_adts)
+    return InputSpec(leaf, demuxer, "http,tcp", is_finite=True, has_adts=about.has_adts)
 
 
-async def _of_playlist(source: Passthrough) -> Reading:
+async def _of_playlist(source: Passthrough) -> InputSpec:
     page = await source.media_page()
     playlist = page.playlist
     protocols = "http,tcp,crypto" if playlist.has_keys else "http,tcp"
@@ -137,7 +137,7 @@ async def _of_playlist(source: Passthrough) -> Reading:
             download = source.downloads.fetch(resource, first.byte_range)
             await download.begun()
             has_adts = has_adts_audio(download.prefix)
-    return Reading("index.m3u8", "hls", protocols, playlist.is_ended, has_adts)
+    return InputSpec("index.m3u8", "hls", protocols, playlist.is_ended, has_adts)
 
 
 def _digest(token: str) -> bytes:

@@ -16,7 +16,7 @@ from m3u_proxy.ffmpeg.process.run import SWITCHED, Tap
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
 from m3u_proxy.pool.hls.passthrough import Passthrough
 from m3u_proxy.pool.live.relay import Relay
-from m3u_proxy.pool.loopback import Reading, reading_of
+from m3u_proxy.pool.loopback import InputSpec, input_spec_of
 from m3u_proxy.pool.sources.attempts import Switched
 from m3u_proxy.pool.sources.first_bytes import is_enough, kind_of
 from m3u_proxy.pool.sources.history import Happening
@@ -57,7 +57,7 @@ class Supply:
         self._is_seek = is_seek
         self._error: ProxyError | None = None
         self._begun: Begun | None = None
-        self._reading: Reading | None = None
+        self._input_spec: InputSpec | None = None
         self._opening = False
         self._other: Found | None = None
         """Of another form than what is here, and about to take its place."""
@@ -271,22 +271,22 @@ class Supply:
         if isinstance(inner, Relay):
             await inner.ready()
         else:
-            self._reading = await reading_of(inner)
+            self._input_spec = await input_spec_of(inner)
 
     @property
     def has_adts(self) -> bool:
         """Whether the audio is AAC in ADTS."""
         if isinstance(self.inner, Relay):
             return self.inner.has_adts
-        return self._reading is not None and self._reading.has_adts
+        return self._input_spec is not None and self._input_spec.has_adts
 
     def tap(self) -> Tap:
         """A place for one FFmpeg: at the relay, or an address of ours."""
         if isinstance(self.inner, Relay):
             return self.inner.tap()
         assert self.inner is not None
-        assert self._reading is not None
-        return self.workshop.parts.grants.issue(self.inner, self._reading, self.take_begun)
+        assert self._input_spec is not None
+        return self.workshop.parts.grants.issue(self.inner, self._input_spec, self.take_begun)
 
     def _lose(self, inner: Passthrough | Vod, error: ProxyError | None) -> None:
         self.workshop.parts.grants.lose(inner, error.reason if error else "closed")

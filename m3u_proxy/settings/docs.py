@@ -6,10 +6,9 @@ import sys
 from typing import get_type_hints
 
 from pydantic import BaseModel
-from pydantic_settings import BaseSettings
 
-from m3u_proxy.settings import Settings
 from m3u_proxy.settings.effects import WITHOUT_EFFECT
+from m3u_proxy.settings.fields import groups
 from m3u_proxy.settings.types import allowed, printed
 
 _HEAD = """# Settings
@@ -28,8 +27,7 @@ This page is made from the program: `make docs`.
 
 def page() -> str:
     """The whole page."""
-    groups = (base for base in reversed(Settings.__bases__) if base is not BaseSettings)
-    return _HEAD + "".join(_table(group) for group in groups if issubclass(group, BaseModel))
+    return _HEAD + "".join(map(_table, groups()))
 
 
 def _table(group: type[BaseModel]) -> str:

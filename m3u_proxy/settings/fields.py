@@ -267,3 +267,9 @@ class Settings(Compatibility, Redis, Broadcast, Output, LiveChecks, Streams, Ser
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Leave reading to ``load``: it is handed its environment, and knows no file by itself."""
         return (init_settings,)
+
+
+def groups() -> list[type[BaseModel]]:
+    """The groups in the order of the papers."""
+    bases = (base for base in reversed(Settings.__bases__) if base is not BaseSettings)
+    return [base for base in bases if issubclass(base, BaseModel)]

@@ -6,21 +6,21 @@ looked at, never made.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from io import StringIO
 from typing import Any, Final, get_type_hints
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings
 
-from m3u_proxy.settings.fields import Settings
+from m3u_proxy.settings.effects import WITHOUT_EFFECT
+from m3u_proxy.settings.fields import Settings, groups
 from m3u_proxy.settings.types import (
     SECRETS,
     SettingsError,
     allowed,
     default_state_dir,
-    example,
     printed,
     quoted,
 )
@@ -84,5 +84,22 @@ def print_env(settings: Settings) -> str:
 def env_example() -> str:
     """Return ``.env.example``: every variable under its group, with its meaning, type and default."""
     title = "# Settings of m3u-proxy. What is commented out is the default; an empty value is unset.\n"
-    groups = (base for base in reversed(Settings.__bases__) if base is not BaseSettings)
-    return title + "".join(example(group) for group in groups if issubclass(group, BaseModel))
+    return title + "".join(map(_example, groups()))
+
+
+def _example(group: type[BaseModel]) -> str:
+    """Return the part on one group: each variable with its meaning and default."""
+    lines = ["", f"## {group.__doc__}"]
+    hints = get_type_hints(group, include_extras=True)
+    for name, field in group.model_fields.items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        shown = f" Default: {extra['shown']}." if extra["shown"] else ""
+        words = allowed(hints[name])
+        idle = " No effect yet." if name in WITHOUT_EFFECT and "effect" not in str(field.description) else ""
+        text = f"{field.description}.{idle} {words[:1].upper()}{words[1:]}.{shown}"
+        lines += [
+            "",
+            textwrap.fill(text, 110, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False),
+        ]
+        lines += [f"# {name.upper()}={'' if shown else printed(field.default)}"]
+    return "\n".join(lines) + "\n"

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import os
 import re
-import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic.config import JsonDict
 
 from m3u_proxy.redact import MASK, redact
-from m3u_proxy.settings.effects import WITHOUT_EFFECT
 
 _FLAGS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 SECRETS: Final = ("api_token", "redis_password")
@@ -201,21 +199,3 @@ def printed(value: object) -> str:
     if isinstance(value, float):
         return repr(value).removesuffix(".0")
     return redact(value) if isinstance(value, str) else "" if value is None else str(value)
-
-
-def example(group: type[BaseModel]) -> str:
-    """Return the part of ``.env.example`` on one group: each variable with its meaning and default."""
-    lines = ["", f"## {group.__doc__}"]
-    hints = get_type_hints(group, include_extras=True)
-    for name, field in group.model_fields.items():
-        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-        shown = f" Default: {extra['shown']}." if extra["shown"] else ""
-        words = allowed(hints[name])
-        idle = " No effect yet." if name in WITHOUT_EFFECT and "effect" not in str(field.description) else ""
-        text = f"{field.description}.{idle} {words[:1].upper()}{words[1:]}.{shown}"
-        lines += [
-            "",
-            textwrap.fill(text, 110, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False),
-        ]
-        lines += [f"# {name.upper()}={'' if shown else printed(field.default)}"]
-    return "\n".join(lines) + "\n"

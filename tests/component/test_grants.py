@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from m3u_proxy.ffmpeg.command.arguments import Setting
-from m3u_proxy.pool.loopback import Grant, Grants, Reading
+from m3u_proxy.pool.loopback import Grant, Grants, InputSpec
 from m3u_proxy.web.door import Arrivals
 from m3u_proxy.web.listener import Deadlines, Listener, bind
 from m3u_proxy.web.players.loopback import loopback_application
@@ -19,8 +19,8 @@ from tests.support.answer import Answer
 from tests.support.files import PATH, Library, a_file, library, mp4
 
 BODY = mp4(3_000_000)
-FILM = Reading("file.mp4", "mov", "http,tcp", is_finite=True, has_adts=False)
-LIVE = Reading("index.m3u8", "hls", "http,tcp", is_finite=False, has_adts=True)
+FILM = InputSpec("file.mp4", "mov", "http,tcp", is_finite=True, has_adts=False)
+LIVE = InputSpec("index.m3u8", "hls", "http,tcp", is_finite=False, has_adts=True)
 
 
 @asynccontextmanager
@@ -39,7 +39,7 @@ async def serving(*answers: Answer) -> AsyncIterator[tuple[Grants, Library, aioh
         await listener.aclose()
 
 
-def issue(grants: Grants, shelf: Library, reading: Reading = FILM) -> Grant:
+def issue(grants: Grants, shelf: Library, reading: InputSpec = FILM) -> Grant:
     return grants.issue(shelf.vod, reading, lambda: None)
 
 

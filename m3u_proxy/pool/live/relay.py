@@ -18,6 +18,7 @@ from m3u_proxy.media.mpegts import ADTS, Batch, NotMedia, Point, programme_of
 from m3u_proxy.model import Kind, RunSnapshot, State, StreamKey
 from m3u_proxy.pool.live.body import WayIn
 from m3u_proxy.pool.live.fanout import Fanout
+from m3u_proxy.pool.live.filler import Filler
 from m3u_proxy.pool.live.intake import Intake
 from m3u_proxy.pool.live.outlet import Outlet
 from m3u_proxy.pool.live.overlap import OverlapLimits
@@ -40,8 +41,6 @@ LONGEST_PULSE = 0.2
 PULSE_PER_VIEWER = 0.0005
 """Seconds. The age at which a chunk is closed grows with the audience: few viewers get low latency, many get
 few and large writes."""
-FILL_EVERY = 0.5
-"""Seconds between two null packets while there is nothing to send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +88,12 @@ class Relay(Running):
         self._ring = Ring(limits.ring, has_counters=self._intake.has_counters)
         self._edge = self._intake.tables()
         self._fanout = Fanout(self._ring, lambda: self._edge, queue=limits.queue, tally=tally)
-        self._filler_limit = limits.filler
-        self._fill_until = 0.0
         self._taps: set[Tap] = set()
         self._url = ""
         """Of the source whose media came last."""
         self._tracks: tuple[tuple[int, int], ...] = ()
         """PIDs and stream types of its first video and its first audio."""
-        self._filler: asyncio.TimerHandle | None = None
+        self._filler = Filler(self._fill, limits.filler)
         self._rate = Rate()
         self._floor = Floor()
         self._parts: list[bytes] = []
@@ -189,7 +186,7 @@ class Relay(Running):
         except ProxyError as error:
             self._fail(error)
         finally:
-            self._stop_filling()
+            self._filler.stop()
             if self._flush_timer is not None:
                 self._flush_timer.cancel()
             self._prebuffer.close()
@@ -236,22 +233,13 @@ class Relay(Running):
             self._fanout.cut(reason)
             self._ring.clear()
             self._begun.clear()
-        elif self._intake.filler and self._ring.size and self._filler is None:
-            self._fill_until = self._loop.time() + self._filler_limit
-            self._filler = self._loop.call_later(FILL_EVERY, self._fill)
+        elif self._intake.filler and self._ring.size:
+            self._filler.start()
 
     def _fill(self) -> None:
-        self._filler = None
-        if self._loop.time() < self._fill_until:
-            self._filler = self._loop.call_later(FILL_EVERY, self._fill)
-            if not self._parts:
-                self._ring.append(self._intake.filler, [])
-                self._fanout.pulse()
-
-    def _stop_filling(self) -> None:
-        if self._filler is not None:
-            self._filler.cancel()
-            self._filler = None
+        if not self._parts:
+            self._ring.append(self._intake.filler, [])
+            self._fanout.pulse()
 
     async def _read(self, source: Source, announced: int | None) -> None:
         self._intake.connect(monotonic(), self._succession.url)
@@ -279,7 +267,7 @@ class Relay(Running):
             raise UpstreamError("low_bitrate", "The source gives far less than it used to")
         if batch.data:
             self._succession.alive(now)
-            self._stop_filling()
+            self._filler.stop()
             if self.state is State.RECONNECTING:
                 self._succession.connected(self.kind)
             self._enter(State.LIVE)

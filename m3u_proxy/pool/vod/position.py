@@ -52,7 +52,7 @@ class Got(NamedTuple):
 
 
 class Position:
-    """The body for one viewer, made by `m3u_proxy.pool.vod.Vod.open`; ``aclose()`` must follow.
+    """The body for one viewer, made by `Vod.open`; ``aclose()`` must follow.
 
     A download that the provider cuts goes on at the very next byte, or not at all.
     """

@@ -68,7 +68,7 @@ class Refusals:
         is_told = isinstance(error, UpstreamError) and error.status
         if isinstance(error, Lost) or is_told or error.reason in TIMED:
             pause = max(pause, error.retry_after or 0.0)
-        self._refusals[key] = _Refusal(error, failures, now + pause)
+        self._refusals[key] = _Refusal(error.again(), failures, now + pause)
 
     def forget(self, key: StreamKey) -> None:
         """As if it had never failed. Idempotent."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from m3u_proxy.errors import ProxyError, Unavailable, UpstreamError
@@ -37,7 +40,7 @@ def test_nothing_is_refused_that_has_not_failed() -> None:
     refusals.note(OTHER, DEAD, began=0.0, now=0.0)
     assert refusal(refusals, 0.0) is None
     assert refusals.get(KEY) is None
-    assert refusals.get(OTHER) is DEAD
+    assert str(refusals.get(OTHER)) == str(DEAD)
 
 
 def test_the_longer_it_fails_the_longer_it_is_refused_up_to_a_bound_for_ever() -> None:
@@ -108,6 +111,26 @@ def test_a_failure_is_forgotten_when_it_is_forgiven_and_when_it_is_long_over() -
     refusals.forget(KEY)
     assert refusal(refusals, 0.0) is None
     refusals.expire(2.0 + LONGEST)
-    assert refusals.get(OTHER) is DEAD
+    assert str(refusals.get(OTHER)) == str(DEAD)
     refusals.expire(2.1 + LONGEST)
     assert refusals.get(OTHER) is None
+
+
+class _Heavy:
+    """Stands for a connection, and all that hangs on it."""
+
+
+def test_what_had_failed_is_not_kept_in_memory_with_the_reason() -> None:
+    def fail() -> weakref.ref[_Heavy]:
+        connection = _Heavy()
+        try:
+            raise UpstreamError("refused", "Nobody answers")
+        except UpstreamError as error:
+            refusals.note(KEY, error, began=0.0, now=0.0)
+        return weakref.ref(connection)
+
+    refusals = Refusals()
+    held = fail()
+    gc.collect()
+    assert refusals.get(KEY) is not None
+    assert held() is None

@@ -115,6 +115,7 @@ def _directory(path: Path) -> None:
 def test_what_is_no_registry_is_set_aside_with_one_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], object], says: str
 ) -> None:
+    """F74."""
     path = filled(tmp_path)
     damage(path)
     with opened(tmp_path) as registry:

@@ -134,6 +134,7 @@ async def test_a_receiver_that_recovers_gets_everything_in_order() -> None:
 
 @pytest.mark.parametrize("bad", [hangs, says(500), talks], ids=["hangs", "500", "talks"])
 async def test_a_bad_receiver_delays_no_other(bad: Script) -> None:
+    """F103."""
     async with Receiver(bad) as dead, Receiver() as good, tower() as all_:
         all_.register(dead.url, timeout=10, retries=3)
         all_.register(closed_port(), retries=3)

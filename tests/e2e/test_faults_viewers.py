@@ -26,6 +26,7 @@ from tests.support.tsverify import slices_of, verify
 
 MIB = 1 << 20
 STUCK = 5
+MANY = 500
 CLONE_NEWNET = 0x40000000
 RST = struct.pack("ii", 1, 0)
 OUTSIDE, INSIDE = "203.0.113.1", "203.0.113.2"
@@ -223,20 +224,20 @@ async def test_a_hundred_paused_viewers_are_cheap(tmp_path: Path, fast: Origin) 
         await viewers(daemon, 1, within=4.0)
 
 
-async def test_three_hundred_viewers_vanish_at_once(tmp_path: Path, origin: Origin) -> None:
+async def test_five_hundred_viewers_vanish_at_once(tmp_path: Path, origin: Origin) -> None:
     """F89: reset, all at once."""
     async with rig(tmp_path, origin) as daemon, control(daemon, origin):
         path = await create(daemon, origin)
         with ExitStack() as stack:
-            players = [stack.enter_context(dial(daemon, path)) for _ in range(300)]
-            await viewers(daemon, 301)
+            players = [stack.enter_context(dial(daemon, path)) for _ in range(MANY)]
+            await viewers(daemon, MANY + 1, within=20.0)
             await origin.until(lambda: origin.path("/live.ts").live == 1)
             for player in players:
                 player.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
-        took = await viewers(daemon, 1, within=10.0)
-        assert took < 4.0  # 2 s on an idle machine
+        took = await viewers(daemon, 1, within=20.0)
+        assert took < 8.0  # 2 s on an idle machine
         await origin.until(lambda: origin.path("/live.ts").live == 0, within=GRACE + 4.0)
-        assert sum((await labelled(daemon, "viewer_disconnects_total")).values()) == 300
+        assert sum((await labelled(daemon, "viewer_disconnects_total")).values()) == MANY
 
 
 async def test_probes_leave_no_ghost(tmp_path: Path, origin: Origin) -> None:

@@ -32,7 +32,7 @@ async def killed(daemon: Daemon) -> None:
 
 
 async def test_after_a_crash_hooks_and_streams_are_back(tmp_path: Path, origin: Origin) -> None:
-    """Trap 46: ids and webhooks survive a restart; trap 4: the end of a run that a crash hid is told once."""
+    """F74, trap 46: ids and webhooks survive a restart; trap 4: the end of a run that a crash hid is told."""
     async with Receiver() as editor:
         async with Daemon(tmp_path) as daemon:
             await daemon.post("/webhooks", url=editor.url, timeout=5, retry_attempts=2, headers={"X-A": "b"})

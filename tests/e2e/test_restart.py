@@ -44,7 +44,7 @@ async def test_after_a_crash_hooks_and_streams_are_back(tmp_path: Path, origin: 
             await killed(daemon)
             body.close()
         async with Daemon(tmp_path) as again:
-            assert await again.get("/webhooks") == hooks
+            assert repr(await again.get("/webhooks")) == repr(hooks), "5 seconds are not 5.0"
             rows = (await again.get("/streams"))["streams"]
             assert [row["stream_id"] for row in rows] == [kept["stream_id"]]
             assert (await again.get("/health"))["stats"]["active_streams"] == 0

@@ -62,7 +62,7 @@ class WebhookRow(TypedDict):
 
     url: str
     events: list[EventType]
-    timeout: float
+    timeout: int
     retry_attempts: int
 
 
@@ -84,6 +84,6 @@ def webhook_json(subscription: Subscription) -> WebhookRow:
     return {
         "url": subscription.url,
         "events": list(subscription.events),
-        "timeout": subscription.timeout,
+        "timeout": int(subscription.timeout),
         "retry_attempts": subscription.retry_attempts,
     }

@@ -26,8 +26,8 @@ class Particulars:
     """Reads whole packets of one connection until it knows, or has seen enough."""
 
     def __init__(self) -> None:
-        self.size: pictures.Size | None = None
-        self.channels: int | None = None
+        self.info: dict[str, object] = {}
+        """With what the tables name, as editors show it; what is not known is left out."""
         self._seen = 0
         self._programme: Programme | None = None
         self._codecs: dict[int, str] = {}
@@ -50,23 +50,8 @@ class Particulars:
             self._codecs.clear()
             self._held.clear()
 
-    def as_info(self) -> dict[str, object]:
-        """With what the tables name, as editors show it; what is not known is left out."""
-        if self._programme is None:
-            return {}
-        info: dict[str, object] = {"container": "mpegts"}
-        for kind in _KINDS:
-            stream = self._programme.first(kind)
-            if stream is not None:
-                info[f"{kind}_codec"] = stream.codec
-        if self.size is not None:
-            info["resolution"] = f"{self.size[0]}x{self.size[1]}"
-        if self.channels is not None:
-            info["audio_channels"] = self.channels
-        return info
-
     def _begin(self, programme: Programme | None) -> None:
-        self.size, self.channels, self._programme, self._seen = None, None, programme, 0
+        self._programme, self._seen, self.info = programme, 0, _named(programme)
         self._held.clear()
         firsts = [programme.first(kind) for kind in _KINDS] if programme else []
         known = pictures.CODECS | sounds.CODECS
@@ -85,18 +70,25 @@ class Particulars:
 
     def _look(self, pid: int, data: bytes) -> None:
         codec = self._codecs[pid]
-        if codec in pictures.CODECS:
-            self.size = pictures.size_of(codec, data)
-            found = self.size is not None
+        size, channels = pictures.size_of(codec, data), sounds.channels_of(codec, data)
+        if size is not None:
+            self.info = self.info | {"resolution": f"{size[0]}x{size[1]}"}
+        elif channels is not None:
+            self.info = self.info | {"audio_channels": channels}
         else:
-            self.channels = sounds.channels_of(codec, data)
-            found = self.channels is not None
-        if found:
-            del self._codecs[pid], self._held[pid]
+            return
+        del self._codecs[pid], self._held[pid]
+
+
+def _named(programme: Programme | None) -> dict[str, object]:
+    if programme is None:
+        return {}
+    firsts = (programme.first(kind) for kind in _KINDS)
+    return {"container": "mpegts", **{f"{one.kind}_codec": one.codec for one in firsts if one is not None}}
 
 
 class Looks:
-    """What the first segments of a source show together; ``info`` as `Particulars.as_info` says it."""
+    """What the first segments of a source show together; ``info`` is like that of `Particulars`."""
 
     def __init__(self) -> None:
         self.info: dict[str, object] = {}
@@ -118,6 +110,6 @@ class Looks:
         except NotMedia:
             return
         found.feed(batch.data, scanner.programme)
-        self.info = self.info | found.as_info()  # another one: whoever reads it may be in another thread
+        self.info = self.info | found.info  # another one: whoever reads it may be in another thread
         if {"resolution", "audio_channels"} <= self.info.keys():
             self._left = 0

@@ -63,7 +63,7 @@ def size_of(codec: str, data: bytes) -> Size | None:
         end = data.find(_START, at + 3)
         unit = data[at + 3 : min(at + 3 + LONGEST, len(data) if end < 0 else end)]
         try:
-            size = _READERS[codec](unit)
+            size = _READERS[codec](unit) if unit else None
         except ValueError:
             size = None
         if size is not None and size[0] in _PLAUSIBLE and size[1] in _PLAUSIBLE:

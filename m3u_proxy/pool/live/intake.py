@@ -208,7 +208,7 @@ class Intake:
 
     def media_info(self) -> dict[str, object]:
         """Container and codecs, as far as the tables name them; size and channels once they have come."""
-        return self._particulars.as_info()
+        return self._particulars.info
 
 
 def _prepend(head: bytes, batch: Batch) -> Batch:

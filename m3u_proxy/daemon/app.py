@@ -171,6 +171,7 @@ class Daemon:
         accounts = self.audience.pool.parts.accounts
         self.surveys = wiring_lineup.surveys(self.channels, streams, self.checkup, accounts)
         self.lineups = wiring_lineup.lineups(settings, self.channels, self.audience.pool.parts)
+        self._stack.push_async_callback(self.lineups.guides.aclose)
 
     async def _recall(self, bus: Bus) -> None:
         """What an earlier run has left for us; from now on it is kept for the next one."""
@@ -223,7 +224,7 @@ class Daemon:
             channels=self.channels,
             importer=self.lineups.importer,
             open_document=self.lineups.open_source,
-            guide=self.lineups.guide,
+            guides=self.lineups.guides,
             hardware=self.hardware,
             profiles=profiles(self.hardware.encoding, self.hardware.device),
             first_byte=metrics.note_first_byte,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from m3u_proxy.daemon import wiring
 from m3u_proxy.lineup.channels import Channels
-from m3u_proxy.lineup.guide import Guide
+from m3u_proxy.lineup.guide import Guides
 from m3u_proxy.lineup.importer import Importer
 from m3u_proxy.lineup.place import OpenSource
 from m3u_proxy.lineup.plan import Fold
@@ -41,11 +41,11 @@ def channel_streams(settings: Settings, channels: Channels, audience: Audience) 
 
 @dataclass(frozen=True, slots=True)
 class Lineups:
-    """Who reads lineups, and their guide."""
+    """Who reads lineups, and their guides."""
 
     importer: Importer
     open_source: OpenSource
-    guide: Guide
+    guides: Guides
     watch: Watch | None
     """Of CHANNELS_M3U, if there is one."""
 
@@ -62,7 +62,7 @@ def lineups(settings: Settings, channels: Channels, parts: Parts) -> Lineups:
     return Lineups(
         importer=importer,
         open_source=open_source,
-        guide=Guide(settings.state_dir, open_source, refresh=refresh),
+        guides=Guides(settings.state_dir, open_source, refresh=refresh),
         watch=Watch(place, importer, open_source, refresh=refresh) if place else None,
     )
 

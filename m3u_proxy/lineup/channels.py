@@ -44,6 +44,7 @@ class Channels:
 
     def __init__(self) -> None:
         self._lineup = Lineup()
+        self._snapshot: tuple[Channel, ...] | None = None
         self._listeners: list[Callable[[Changes], None]] = []
         self.version = 0
         """Changes with every change."""
@@ -58,6 +59,13 @@ class Channels:
 
     def __contains__(self, key: object) -> bool:
         return key in self._lineup.channels
+
+    @property
+    def snapshot(self) -> tuple[Channel, ...]:
+        """All of them as they are now; one copy for everybody until something changes."""
+        if self._snapshot is None:
+            self._snapshot = tuple(self)
+        return self._snapshot
 
     @property
     def lineup(self) -> Lineup:
@@ -145,5 +153,6 @@ class Channels:
 
     def _changed(self, changes: Changes) -> None:
         self.version += 1
+        self._snapshot = None
         for listener in self._listeners:
             listener(changes)

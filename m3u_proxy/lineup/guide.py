@@ -1,29 +1,36 @@
-"""The programme guide that the lineup names (``url-tvg``): one copy on disk, fetched when it is asked for."""
+"""The guides that the lineup names (``url-tvg``): a copy of each on disk, fetched when it is asked for."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import BinaryIO
 
-from m3u_proxy.errors import NotFound, UpstreamError
+from m3u_proxy.errors import InvalidField, NotFound, Unavailable, UpstreamError
 from m3u_proxy.lineup.place import OpenSource, Validators, opened
 
 log = logging.getLogger(__name__)
 
+GUIDES = 8
+"""Guides of one lineup."""
 GUIDE_BYTES = 256 * 2**20
 """Bytes of a guide as it is kept."""
 RETRY = 60.0
 """Seconds until one that failed is asked for again."""
-NAME = "guide.xmltv"
+PATIENCE = 20.0
+"""Seconds that somebody waits for the first copy; it goes on being fetched."""
 
-_GZIP = b"\x1f\x8b"
+_SNIFFED = 256
+"""Bytes that show whether it is a guide."""
+_PACKED = {b"\x1f\x8b": "application/gzip", b"\xfd7zXZ\0": "application/x-xz"}
+_XML = "application/xml"
+_PAGES = (b"<!doctype html", b"<html", b"<head", b"<body", b"<script")
 _NAMED_BY = ("url-tvg", "x-tvg-url")
 
 
@@ -32,21 +39,44 @@ class Copy:
     """What was fetched."""
 
     path: Path
-    is_gzip: bool
-    """Whether the file is a compressed one, as it came."""
+    content_type: str
+    """XML, or the form in which it came compressed."""
 
 
-def guide_url(attributes: Mapping[str, str]) -> str | None:
-    """The first address of a guide that a lineup names; lists are separated by commas."""
+def guide_urls(attributes: Mapping[str, str]) -> list[str]:
+    """The addresses of guides that a lineup names; lists are separated by commas."""
     named = (part.strip() for name in _NAMED_BY for part in attributes.get(name, "").split(","))
-    return next((url for url in named if url.lower().startswith(("http://", "https://"))), None)
+    urls = dict.fromkeys(url for url in named if url.lower().startswith(("http://", "https://")))
+    return list(urls)[:GUIDES]
+
+
+class Guides:
+    """All of them, by their place in the lineup. ``directory`` holds the copies; it is made with them."""
+
+    def __init__(self, directory: Path, open_source: OpenSource, *, refresh: float) -> None:
+        """``refresh``: seconds for which a copy is good."""
+        self._guides = [
+            Guide(directory / name, open_source, refresh=refresh)
+            for name in ("guide.xmltv", *(f"guide_{number}.xmltv" for number in range(2, GUIDES + 1)))
+        ]
+
+    def at(self, attributes: Mapping[str, str], number: int) -> tuple[Guide, str]:
+        """The guide of a lineup with that number, counted from 1, and its address; raises NotFound."""
+        urls = guide_urls(attributes)
+        if number > len(urls):
+            raise NotFound("The lineup names no such guide" if urls else "The lineup names no guide")
+        return self._guides[number - 1], urls[number - 1]
+
+    async def aclose(self) -> None:
+        """Fetch nothing any more."""
+        await asyncio.gather(*(guide.aclose() for guide in self._guides))
 
 
 class Guide:
-    """``directory`` holds the copy; it is made with it. ``refresh``: seconds for which a copy is good."""
+    """One of them. A task of its own fetches it, so that nobody waits where there is a copy."""
 
-    def __init__(self, directory: Path, open_source: OpenSource, *, refresh: float) -> None:
-        self._path = directory / NAME
+    def __init__(self, path: Path, open_source: OpenSource, *, refresh: float) -> None:
+        self._path = path
         self._open_source = open_source
         self._refresh = refresh
         self._url = ""
@@ -55,34 +85,42 @@ class Guide:
         self._due = 0.0
         """Monotonic time at which it is asked for again."""
         self._error: UpstreamError | None = None
-        self._busy = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it is being fetched."""
+        return self._task is not None and not self._task.done()
 
     def known(self, url: str) -> Copy | None:
         """The copy that is there, however old."""
         return self._copy if url == self._url else None
 
-    async def get(self, attributes: Mapping[str, str]) -> Copy:
-        """The guide of a lineup; an old copy where there is no new one.
+    async def get(self, url: str) -> Copy:
+        """The guide at ``url``; an old copy where there is no new one, and while that is fetched.
 
-        Raises NotFound if the lineup names none, and UpstreamError while there is no copy.
+        Raises UpstreamError while there is no copy, and ``Unavailable`` if it takes long to get one.
         """
-        url = guide_url(attributes)
-        if url is None:
-            raise NotFound("The lineup names no guide")
-        if self._busy.locked() and (old := self.known(url)) is not None:
-            return old  # somebody fetches a newer one, which may take minutes
-        async with self._busy:
-            if url != self._url:
-                self._url, self._copy, self._error, self._due = url, None, None, 0.0
-                self._validators = Validators()
-            if monotonic() >= self._due:
-                await self._renew(url)
-            if self._copy is None:
-                assert self._error is not None
-                raise self._error.again()
-            return self._copy
+        if url != self._url:
+            self._url, self._copy, self._error, self._due = url, None, None, 0.0
+            self._validators = Validators()
+            self._task = asyncio.create_task(self._renew(url, self._task), name="guide")
+        elif not self.is_busy and monotonic() >= self._due:
+            self._task = asyncio.create_task(self._renew(url), name="guide")
+        if self._copy is None and self._task is not None:
+            await asyncio.wait([self._task], timeout=PATIENCE)
+        copy = self.known(url)
+        if copy is not None:
+            return copy
+        if url == self._url and self._error is not None:
+            raise self._error.again()
+        raise Unavailable("The guide is still being fetched", reason="guide_pending", retry_after=10.0)
 
-    async def _renew(self, url: str) -> None:
+    async def _renew(self, url: str, before: asyncio.Task[None] | None = None) -> None:
+        """``before`` fetches what is not wanted any more, into the same file."""
+        if before is not None:
+            before.cancel()
+            await asyncio.wait([before])
         try:
             source = self._open_source(url, self._validators.fields if self._copy else {})
             async with opened(source, limit=GUIDE_BYTES) as document:
@@ -93,6 +131,8 @@ class Guide:
             self._error, self._due = None, monotonic() + self._refresh
         except UpstreamError as error:
             self._failed(error)
+        except InvalidField as error:
+            self._failed(UpstreamError("blocked", f"The guide's address is of no use: {error.detail}"))
         except OSError as error:
             self._failed(UpstreamError("too_large", f"The guide cannot be kept: {error.strerror}"))
 
@@ -101,21 +141,51 @@ class Guide:
             log.warning("guide of the lineup: %s", error.detail)
         self._error, self._due = error, monotonic() + RETRY
 
-    async def _store(self, pieces: AsyncIterable[bytes]) -> Copy:
+    async def _store(self, pieces: AsyncGenerator[bytes]) -> Copy:
         """Under another name first: who reads the old copy goes on with it."""
-        new = self._path.with_name(NAME + ".new")
+        start = b""
+        async for piece in pieces:
+            start += piece
+            if len(start) >= _SNIFFED:
+                break
+        content_type = _type_of(start)
+        new = self._path.with_name(self._path.name + ".new")
         file = await asyncio.to_thread(_create, new)
         try:
-            start = b""
-            async for piece in pieces:
-                start = start or piece[:2]
-                await asyncio.to_thread(file.write, piece)
+            await asyncio.to_thread(file.write, start)
+            await _write(file, pieces)
             await asyncio.to_thread(file.close)
             await asyncio.to_thread(os.replace, new, self._path)
         except BaseException:
             await asyncio.to_thread(_discard, file, new)
             raise
-        return Copy(self._path, start.startswith(_GZIP))
+        return Copy(self._path, content_type)
+
+    async def aclose(self) -> None:
+        """Fetch nothing any more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+
+def _type_of(start: bytes) -> str:
+    """What a document is that begins so; raises UpstreamError ``not_media`` if it is no guide."""
+    for magic, content_type in _PACKED.items():
+        if start.startswith(magic):
+            return content_type
+    if start.startswith((b"\xff\xfe<", b"\xfe\xff\0<")):  # UTF-16
+        return _XML
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith(_PAGES):
+        raise UpstreamError("not_media", "The provider sent a web page instead of a guide")
+    if not text.startswith(b"<"):
+        raise UpstreamError("not_media", "What the provider sent is no guide (XMLTV)")
+    return _XML
+
+
+async def _write(file: BinaryIO, pieces: AsyncIterable[bytes]) -> None:
+    async for piece in pieces:
+        await asyncio.to_thread(file.write, piece)
 
 
 def _create(path: Path) -> BinaryIO:

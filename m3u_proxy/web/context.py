@@ -13,7 +13,7 @@ from m3u_proxy.ffmpeg.command.profiles import Profile, profiles
 from m3u_proxy.ffmpeg.hardware import Hardware
 from m3u_proxy.ffmpeg.tools import Tools
 from m3u_proxy.lineup.channels import Channels
-from m3u_proxy.lineup.guide import Guide
+from m3u_proxy.lineup.guide import Guides
 from m3u_proxy.lineup.importer import Importer
 from m3u_proxy.lineup.place import OpenSource
 from m3u_proxy.lineup.surveys import Surveys
@@ -120,7 +120,7 @@ class Context:
     """Who takes another one."""
     open_document: OpenSource
     """Makes a source for a lineup at a URL."""
-    guide: Guide
+    guides: Guides
     """What is on when."""
     hardware: Hardware = field(default_factory=Hardware)
     """What encodes."""

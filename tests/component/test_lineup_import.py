@@ -12,10 +12,9 @@ from time import thread_time
 import pytest
 
 from m3u_proxy.daemon.app import GC_THRESHOLD
-from m3u_proxy.errors import BadLineup, NotFound, UpstreamError
+from m3u_proxy.errors import BadLineup, UpstreamError
 from m3u_proxy.lineup.channel import Channel
 from m3u_proxy.lineup.channels import Channels
-from m3u_proxy.lineup.guide import Guide, guide_url
 from m3u_proxy.lineup.importer import Importer
 from m3u_proxy.lineup.plan import Fold, Mode
 from m3u_proxy.lineup.rows import Rows, lineup_of, row_of
@@ -221,38 +220,3 @@ async def test_an_address_is_asked_whether_it_has_changed(
     assert origin.path("/l.m3u").requests[-1]["if-modified-since"] == changed["Last-Modified"]
     assert [row.levelname for row in caplog.records if "is not taken" in row.message] == ["WARNING"] * 2
     assert "CANARY" not in caplog.text
-
-
-async def test_an_old_guide_is_better_than_none(origin: Origin, tmp_path: Path) -> None:
-    guide = Guide(tmp_path / "state", sources, refresh=0)
-    attributes = {"url-tvg": origin.url("/g.xml")}
-    origin.on(
-        "/g.xml", Answer(body=b"<tv/>", headers={"ETag": '"1"'}), Answer(status=304), Answer(status=500)
-    )
-    for _ in range(4):
-        copy = await guide.get(attributes)
-        assert await asyncio.to_thread(copy.path.read_bytes) == b"<tv/>"
-        assert not copy.is_gzip
-    assert len(origin.path("/g.xml").connections) == 3  # one that failed is not asked again at once
-    with pytest.raises(UpstreamError):
-        await guide.get({"x-tvg-url": origin.url("/none.xml")})
-    with pytest.raises(NotFound):
-        await guide.get({})
-
-
-async def test_nobody_waits_for_a_newer_guide_but_who_asked_for_it(origin: Origin, tmp_path: Path) -> None:
-    guide = Guide(tmp_path / "state", sources, refresh=0)
-    origin.on("/guide.xml", Answer(body=b"<tv/>", length=True), Answer(mute=True))
-    attributes = {"url-tvg": origin.url("/guide.xml")}
-    first = await guide.get(attributes)
-    asking = asyncio.create_task(guide.get(attributes))
-    await origin.until(lambda: len(origin.path("/guide.xml").connections) == 2)
-    assert await asyncio.wait_for(guide.get(attributes), 1.0) is first
-    asking.cancel()
-    await asyncio.wait([asking])
-
-
-def test_the_first_address_of_a_list_is_the_guide() -> None:
-    assert guide_url({"url-tvg": "file:///x, http://a/,http://b/"}) == "http://a/"
-    assert guide_url({"url-tvg": "", "x-tvg-url": "https://c/"}) == "https://c/"
-    assert guide_url({"url-tvg": "x"}) is None

@@ -240,10 +240,12 @@ def test_no_line_takes_long(filler: str) -> None:
 
 def test_what_is_written_is_read_as_the_same() -> None:
     one = only('-1 tvg-id="a.b" group-title="G;H" x-new="é",The "Best", now')
-    text = header({"url-tvg": "http://g/"}, guide="http://we/xmltv") + entry(one.name, URL, one.attributes)
+    text = header({"url-tvg": "http://g/"}, guides=["http://we/xmltv", "http://we/2"]) + entry(
+        one.name, URL, one.attributes
+    )
     entries, reader = read(text)
     assert (entries[0].url, entries[0].attributes) == (one.url, one.attributes)
-    assert reader.attributes == {"url-tvg": "http://we/xmltv", "x-tvg-url": "http://we/xmltv"}
+    assert reader.attributes == dict.fromkeys(("url-tvg", "x-tvg-url"), "http://we/xmltv,http://we/2")
 
 
 def test_nothing_can_begin_a_line_or_end_a_value() -> None:
@@ -253,7 +255,7 @@ def test_nothing_can_begin_a_line_or_end_a_value() -> None:
 
 def test_addresses_of_the_provider_stay_here() -> None:
     attributes = {"catchup-source": "http://p.example/u/CANARY/{utc}", "tvg-logo": "http://l.example/1.png"}
-    text = entry("A", URL, attributes) + header({"x-more": "http://p.example/?password=CANARY"}, guide="/x")
+    text = entry("A", URL, attributes) + header({"x-more": "http://p.example/?password=CANARY"}, guides=[])
     assert "CANARY" not in text
     assert 'tvg-logo="http://l.example/1.png"' in text
     assert "url-tvg" not in text

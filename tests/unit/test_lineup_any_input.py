@@ -76,7 +76,7 @@ def test_entries_are_clean(text: bytes) -> None:
 @given(lineups)
 def test_what_is_written_has_the_same_number_of_entries(text: bytes) -> None:
     entries = read([text])[0]
-    written = header({}, guide="") + "".join(entry(one.name, one.url, one.attributes) for one in entries)
+    written = header({}, guides=[]) + "".join(entry(one.name, one.url, one.attributes) for one in entries)
     again, skipped, why = read([written.encode("utf-8", "replace")])
     assert [one.url for one in again] == [one.url for one in entries]
     assert (skipped, why) == ([], "")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 KEY = 64
 """Characters of a key before it is numbered."""
 
 
-def header(attributes: Mapping[str, str], *, guide: str) -> str:
-    """The first line of a lineup; where it names a guide, that is ``guide``."""
+def header(attributes: Mapping[str, str], *, guides: Sequence[str]) -> str:
+    """The first line of a lineup; ``guides`` are the addresses of those that it names."""
     kept = _kept(attributes)
-    if any(attributes.get(name) for name in ("url-tvg", "x-tvg-url")):
-        kept = {"url-tvg": guide, "x-tvg-url": guide, **kept}
+    if guides:
+        listed = ",".join(guides)
+        kept = {"url-tvg": listed, "x-tvg-url": listed} | {
+            name: value for name, value in kept.items() if name not in ("url-tvg", "x-tvg-url")
+        }
     return f"#EXTM3U{_written(kept)}\n"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from aiohttp import web
 from pydantic_core import to_json
@@ -20,7 +20,7 @@ from m3u_proxy.media.lineup.reader import ENTRIES
 from m3u_proxy.media.lineup.writer import slug
 from m3u_proxy.web.body import ask_for_body, read_model, read_query
 from m3u_proxy.web.context import CONTEXT, Context
-from m3u_proxy.web.middleware import Refused, finish
+from m3u_proxy.web.middleware import Refused
 from m3u_proxy.web.schemas.channels import (
     ChannelFields,
     ChannelRequest,
@@ -30,6 +30,7 @@ from m3u_proxy.web.schemas.channels import (
     channel_json,
     imported_json,
 )
+from m3u_proxy.web.slices import send_slices
 
 LINEUP_TYPES = ("audio/x-mpegurl", "audio/mpegurl", "application/vnd.apple.mpegurl", "application/x-mpegurl")
 SLICE = 200
@@ -41,26 +42,23 @@ async def list_channels(request: web.Request) -> web.StreamResponse:
     query = read_query(request, ChannelsQuery)
     chosen = await choose(request.app[CONTEXT].channels, Choice(query.group, query.search))
     end = None if query.limit is None else query.offset + query.limit
-    response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
-    finish(request, response)
-    await response.prepare(request)
-    if request.method == "HEAD":
-        return response
-    await response.write(b'{"channels":[')
     wanted = chosen[query.offset : end]
+    response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
+    return await send_slices(request, response, _listed(wanted, len(chosen)))
+
+
+async def _listed(wanted: Sequence[Channel], total: int) -> AsyncGenerator[bytes]:
+    yield b'{"channels":['
     for at in range(0, len(wanted), SLICE):
         rows = to_json([channel_json(one) for one in wanted[at : at + SLICE]])
-        await response.write((b"," if at else b"") + rows[1:-1])
-        await asyncio.sleep(0)
-    await response.write(b'],"total":%d}' % len(chosen))
-    await response.write_eof()
-    return response
+        yield (b"," if at else b"") + rows[1:-1]
+    yield b'],"total":%d}' % total
 
 
 async def choose(channels: Channels, choice: Choice) -> list[Channel]:
     """The channels that are wanted, as they are now, without holding up the loop."""
     chosen, breath = [], Breath()
-    for channel in list(channels):
+    for channel in channels.snapshot:
         if choice.fits(channel):
             chosen.append(channel)
         if breath.is_due:

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 from typing_extensions import TypedDict
 
 from m3u_proxy.lineup.channel import Channel, flat
+from m3u_proxy.lineup.guide import GUIDES
 from m3u_proxy.lineup.importer import ImportReport
 from m3u_proxy.lineup.plan import FAILOVERS
 from m3u_proxy.media.lineup.fields import ATTRIBUTES
@@ -109,6 +110,13 @@ class LineupQuery(ChoiceQuery):
 
     output: Literal["", "hls"] = ""
     """``hls``: every channel as HLS of its own."""
+
+
+class GuideQuery(Query):
+    """Query of ``GET /xmltv``."""
+
+    guide: Annotated[int, Field(ge=1, le=GUIDES)] = 1
+    """Which of the guides that the lineup names."""
 
 
 class ChannelsQuery(ChoiceQuery):

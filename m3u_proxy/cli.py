@@ -28,6 +28,7 @@ Settings come from the environment; see --print-env."""
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Exit codes: 0 done, 1 failed, 2 bad settings or usage."""
+    _open_what_is_closed()
     given = _parser().parse_args(argv)
     try:
         if given.command not in (None, "serve", *_LOOKS):
@@ -39,6 +40,21 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return code
+
+
+def _open_what_is_closed() -> None:
+    """Let standard input and outputs that were closed before the start lead nowhere.
+
+    Else a socket would get the number of one: the log would be written to a viewer, and libuv aborts the
+    process where it closes a descriptor below 3.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free, which is this one
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def _parser() -> argparse.ArgumentParser:

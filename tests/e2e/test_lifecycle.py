@@ -15,6 +15,7 @@ import pytest
 from tests.support.daemon import Daemon, alive, descendants
 from tests.support.fake_ffmpeg import until
 from tests.support.inv import eventually
+from tests.support.nginx import free_port
 from tests.support.origin import Origin
 
 COPY = "-i {input_url} -c copy -f hls index.m3u8"
@@ -47,6 +48,35 @@ async def test_sigterm_leaves_nothing(tmp_path: Path, origin: Origin) -> None:
     assert list(daemon.segments.iterdir()) == []
     await origin.until(lambda: origin.path("/live.ts").live == 0)
     assert not [line for line in daemon.log if "Traceback" in line or "never retrieved" in line]
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+async def test_no_socket_gets_the_number_of_an_output_that_was_closed(tmp_path: Path, closed: str) -> None:
+    port = free_port()
+    places = {"STATE_DIR": str(tmp_path), "HOST": "127.0.0.1", "PORT": str(port)}
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", f'exec "$0" -m m3u_proxy {closed}', sys.executable),
+        env={"PATH": os.environ["PATH"], **places},
+    )
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+
+            async def answers() -> bool:
+                try:
+                    async with http.get("/livez") as response:
+                        return response.status == 200
+                except aiohttp.ClientConnectionError:
+                    assert process.returncode is None
+                    return False
+
+            await eventually(answers, 20.0)
+        assert os.readlink(f"/proc/{process.pid}/fd/1") == os.devnull
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 20.0) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def test_readers_that_stand_still_do_not_hold_the_end(tmp_path: Path, origin: Origin) -> None:

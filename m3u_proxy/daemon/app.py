@@ -11,13 +11,12 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from ipaddress import ip_address
 from secrets import token_hex
 from time import monotonic, time
 from typing import Self
 
 from m3u_proxy import __version__
-from m3u_proxy.daemon import limits, wiring, wiring_lineup
+from m3u_proxy.daemon import limits, wiring, wiring_lineup, wiring_web
 from m3u_proxy.daemon.background import Background
 from m3u_proxy.daemon.upkeep import Upkeep
 from m3u_proxy.events import Bus
@@ -37,7 +36,6 @@ from m3u_proxy.settings import Settings
 from m3u_proxy.settings.effects import idle
 from m3u_proxy.storage import directories
 from m3u_proxy.storage.paces import Paces
-from m3u_proxy.upstream.address import Judge
 from m3u_proxy.upstream.headers import request_headers
 from m3u_proxy.upstream.reach import Reach
 from m3u_proxy.web.context import Context, Health
@@ -142,11 +140,7 @@ class Daemon:
         self._deadlines = Deadlines(settings.header_timeout, settings.idle_timeout)
         self.ledger = Ledger()
         self.kit = Kit(limits.confinement(self.instance), self.ledger, settings.term_kill)
-        self.judge = Judge(
-            allow_loopback=self._loopback_allowed(),
-            allow_private=settings.allow_private_targets,
-            own=lambda: self.addresses + self._inside,
-        )
+        self.judge = wiring.judge(settings, own=lambda: self.addresses + self._inside)
         grants = await self._serve_loopback()
         self.audience = wiring.audience(
             settings,
@@ -205,7 +199,7 @@ class Daemon:
         self.lag = LoopLag(metrics.loop_lag.observe)
         self._watch_health()
         return Context(
-            config=wiring.web_config(settings, self.pseudonym),
+            config=wiring_web.web_config(settings, self.pseudonym),
             audience=self.audience,
             windows=self.windows,
             surveys=self.surveys,
@@ -214,7 +208,7 @@ class Daemon:
             links=Links(settings.root_path),
             checkup=self.checkup,
             reach=Reach(self.judge, tls_verify=settings.upstream_tls_verify),
-            facts=wiring.facts(settings, self.binaries),
+            facts=wiring_web.facts(settings, self.binaries),
             tools=lambda: self.tools,
             health=self.health,
             check_url=self._check_url,
@@ -268,16 +262,6 @@ class Daemon:
     def _check_url(self, field: str, url: str) -> str:
         self.judge.precheck(url, field)
         return url
-
-    def _loopback_allowed(self) -> bool:
-        """With a token, or with nobody but this machine listening, loopback targets are legitimate."""
-        settings = self._settings
-        if settings.allow_loopback_targets is not None:
-            return settings.allow_loopback_targets
-        local = all(ip_address(host).is_loopback for host, _ in self.addresses)
-        if not settings.api_token and not local:
-            log.warning("no API_TOKEN while listening beyond loopback: loopback targets are refused")
-        return local or bool(settings.api_token)
 
     async def _serve_loopback(self) -> Grants:
         """Where FFmpeg reads what is no live stream. No setting reaches it, and nothing but loopback does."""

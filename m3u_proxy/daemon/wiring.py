@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
+from ipaddress import ip_address
 from math import ceil, inf
 from random import random
 from secrets import token_bytes
 
-from m3u_proxy import __version__
 from m3u_proxy.daemon.keeping import Keeping
 from m3u_proxy.events import Bus
 from m3u_proxy.ffmpeg import hardware as hw
@@ -49,8 +50,8 @@ from m3u_proxy.upstream.pacing import Pacer
 from m3u_proxy.upstream.post import Poster
 from m3u_proxy.upstream.resolver import FailoverResolver
 from m3u_proxy.upstream.source import HttpSource, Limits
-from m3u_proxy.web.context import Facts, WebConfig
-from m3u_proxy.web.encode import whole
+
+log = logging.getLogger(__name__)
 
 HEAD_START = 0.6
 """Share of a joiner's patience in which a source is to begin, if another one is there for the rest."""
@@ -62,6 +63,20 @@ KEEP_EXTRA = 2
 """Segments served after they have left the playlist."""
 LINGER = 0.8
 """Part of CHANNEL_CLEANUP_INTERVAL for which a channel's are: what is done about it takes time, too."""
+
+
+def judge(settings: Settings, own: Callable[[], Collection[tuple[str, int]]]) -> Judge:
+    """Who decides which targets may be contacted; ``own`` gives the addresses at which we listen.
+
+    With a token, or with nobody but this machine listening, loopback targets are legitimate.
+    """
+    allow_loopback = settings.allow_loopback_targets
+    if allow_loopback is None:
+        is_local = all(ip_address(host).is_loopback for host, _ in own())
+        allow_loopback = is_local or bool(settings.api_token)
+        if not allow_loopback:
+            log.warning("no API_TOKEN while listening beyond loopback: loopback targets are refused")
+    return Judge(allow_loopback=allow_loopback, allow_private=settings.allow_private_targets, own=own)
 
 
 def audience(
@@ -200,57 +215,6 @@ async def hardware(settings: Settings, binaries: Binaries) -> hw.Hardware:
     found = await hw.find(*said, binaries.ffmpeg)
     hw.tell(found)
     return found
-
-
-def facts(settings: Settings, binaries: Binaries) -> Facts:
-    """What is told of them; a password of Redis is not."""
-    return Facts(
-        ffmpeg_version=binaries.ffmpeg.banner if binaries.ffmpeg else None,
-        redis={
-            "enabled": settings.redis_enabled,
-            "pooling_enabled": settings.enable_transcoding_pooling,
-            "host": settings.redis_host,
-            "port": settings.redis_port,
-            "db": settings.redis_db,
-            "max_clients_per_stream": settings.max_clients_per_shared_stream,
-            "stream_timeout": whole(settings.stream_timeout),
-            "sharing_strategy": settings.stream_sharing_strategy,
-        },
-        configuration={
-            "default_user_agent": settings.default_user_agent,
-            "client_timeout": whole(settings.client_timeout),
-            "stream_timeout": whole(settings.stream_timeout),
-            "cleanup_interval": whole(settings.cleanup_interval),
-            "max_retries": settings.default_max_retries,
-        },
-        worker={
-            "worker_id": settings.worker_id or "single",
-            "heartbeat_interval": whole(settings.heartbeat_interval),
-            "multi_worker_mode": settings.workers > 1,
-        },
-    )
-
-
-def web_config(settings: Settings, pseudonym: str) -> WebConfig:
-    """Plain values for HTTP."""
-    return WebConfig(
-        root_path=settings.root_path,
-        api_token=settings.api_token.get_secret_value() if settings.api_token else None,
-        user_agent=settings.default_user_agent,
-        join_wait=settings.hls_wait_time,
-        body_limit=settings.json_body_limit,
-        body_timeout=settings.body_timeout,
-        version=__version__,
-        pseudonym=pseudonym,
-        docs_url=settings.docs_url,
-        redoc_url=settings.redoc_url,
-        openapi_url=settings.openapi_url,
-        strict_live_ts=settings.strict_live_ts,
-        use_sticky_session=settings.use_sticky_session,
-        is_behind_nginx=settings.sendfile_mode == "nginx",
-        silence=silence(settings),
-        public_url=settings.public_url,
-    )
 
 
 def silence(settings: Settings) -> SilenceCheck | None:

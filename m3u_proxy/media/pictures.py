@@ -89,16 +89,16 @@ def _h264(unit: bytes) -> Size | None:
         return None
     bits = _Bits(_plain(unit[1:]))
     profile = bits.read(8)
-    bits.read(16)
-    bits.unsigned()
+    bits.read(16)  # constraint_set_flags, level_idc
+    bits.unsigned()  # seq_parameter_set_id
     chroma = _h264_chroma(bits) if profile in _WITH_CHROMA else 1
-    bits.unsigned()
+    bits.unsigned()  # log2_max_frame_num_minus4
     _skip_order(bits)
-    bits.unsigned()
-    bits.read(1)
+    bits.unsigned()  # max_num_ref_frames
+    bits.read(1)  # gaps_in_frame_num_value_allowed_flag
     width, units = (bits.unsigned() + 1) * 16, (bits.unsigned() + 1) * 16
     fields = 2 - bits.read(1)  # frame_mbs_only_flag
-    bits.read(fields)
+    bits.read(fields)  # mb_adaptive_frame_field_flag, direct_8x8_inference_flag
     across, down = bits.edges()
     wide, high = 2 if chroma in (1, 2) else 1, 2 if chroma == 1 else 1
     return width - wide * across, fields * (units - high * down)
@@ -108,11 +108,11 @@ def _h264_chroma(bits: _Bits) -> int:
     """chroma_format_idc, and past the scaling lists."""
     chroma = bits.unsigned()
     if chroma == 3:
-        bits.read(1)
-    bits.unsigned()
-    bits.unsigned()
-    bits.read(1)
-    if bits.read(1):
+        bits.read(1)  # separate_colour_plane_flag
+    bits.unsigned()  # bit_depth_luma_minus8
+    bits.unsigned()  # bit_depth_chroma_minus8
+    bits.read(1)  # qpprime_y_zero_transform_bypass_flag
+    if bits.read(1):  # seq_scaling_matrix_present_flag
         for number in range(12 if chroma == 3 else 8):
             if bits.read(1):
                 _skip_list(bits, 16 if number < 6 else 64)
@@ -120,6 +120,7 @@ def _h264_chroma(bits: _Bits) -> int:
 
 
 def _skip_list(bits: _Bits, count: int) -> None:
+    """scaling_list (§7.3.2.1.1.1)."""
     last = 8
     for _ in range(count):
         last = (last + bits.signed()) % 256
@@ -131,11 +132,11 @@ def _skip_order(bits: _Bits) -> None:
     """What is said of pic_order_cnt."""
     kind = bits.unsigned()
     if kind == 0:
-        bits.unsigned()
+        bits.unsigned()  # log2_max_pic_order_cnt_lsb_minus4
     elif kind == 1:
-        bits.read(1)
-        bits.signed()
-        bits.signed()
+        bits.read(1)  # delta_pic_order_always_zero_flag
+        bits.signed()  # offset_for_non_ref_pic
+        bits.signed()  # offset_for_top_to_bottom_field
         for _ in range(min(bits.unsigned(), 255)):
             bits.signed()
 
@@ -144,14 +145,14 @@ def _h265(unit: bytes) -> Size | None:
     if unit[0] >> 1 & 0x3F != 33:
         return None
     bits = _Bits(_plain(unit[2:]))
-    bits.read(4)
-    layers = bits.read(3)
-    bits.read(1)
+    bits.read(4)  # sps_video_parameter_set_id
+    layers = bits.read(3)  # sps_max_sub_layers_minus1
+    bits.read(1)  # sps_temporal_id_nesting_flag
     _skip_profile(bits, layers)
-    bits.unsigned()
+    bits.unsigned()  # sps_seq_parameter_set_id
     chroma = bits.unsigned()
     if chroma == 3:
-        bits.read(1)
+        bits.read(1)  # separate_colour_plane_flag
     width, height = bits.unsigned(), bits.unsigned()
     across, down = bits.edges()
     return width - (2 if chroma in (1, 2) else 1) * across, height - (2 if chroma == 1 else 1) * down

@@ -14,7 +14,7 @@ from m3u_proxy.settings.effects import WITHOUT_EFFECT, idle
 
 ROOT = Path(__file__).resolve().parents[2]
 READ_BY_LOAD = {"env_file", "api_token_file", "state_dir"}
-ONLY_SHOWN = ("wiring.py", "facts")
+ONLY_SHOWN = ("wiring_web.py", "facts")
 """Where settings are read for ``/info`` alone."""
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
 
-from m3u_proxy.errors import FormChanged, NotFound, ProxyError, Unavailable, UpstreamError
+from m3u_proxy.errors import FormChanged, ProxyError, Unavailable, UpstreamError
 from m3u_proxy.media.playlist import Playlist, Reference, Role
 from m3u_proxy.model import Kind
 from m3u_proxy.pool.hls.downloads import AT_ONCE, OpenChild
@@ -152,7 +152,8 @@ class Tree:
         return listing, page
 
     def _behind(self, resource: Resource) -> Listing:
-        found = self._counterpart(resource)
+        root = self.root.page
+        found = self._variants.counterpart(resource, root.playlist if root is not None else None)
         if found is None:
             return self.root
         listing = self._children.pop(found.name, None)
@@ -167,20 +168,6 @@ class Tree:
             )
             self._children.pop(next(idle, ""), None)
         return listing
-
-    def _counterpart(self, resource: Resource) -> Resource | None:
-        """What the source in use has for a name; ``None`` for its own playlist, if that has no variants."""
-        root = self.root.page
-        found: Resource | None
-        if root is None or root.playlist.is_multivariant or not self._variants.holds(resource.name):
-            found = self._variants.lead(resource)
-        elif self._variants.is_playable_alone(resource.name):
-            return None
-        else:
-            found = None
-        if found is None:
-            raise NotFound("The source has no such playlist any more")
-        return found
 
     async def open(self, resource: Resource | None, settled: Settled | None) -> Source:
         """The source of a playlist, of its own without ``resource``: then another one if that is decided."""

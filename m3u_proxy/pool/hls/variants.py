@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from m3u_proxy.errors import UpstreamError
+from m3u_proxy.errors import NotFound, UpstreamError
 from m3u_proxy.media.hls.attributes import unquoted
 from m3u_proxy.media.hls.model import CHOICES, SlotKind
 from m3u_proxy.media.playlist import Playlist, Reference, Role
@@ -74,6 +74,20 @@ class Variants:
     def lead(self, resource: Resource) -> Resource | None:
         """What to read for a name; ``None`` where the source in use has nothing like it."""
         return self._leads.get(resource.name, resource)
+
+    def counterpart(self, resource: Resource, root: Playlist | None) -> Resource | None:
+        """What the source in use, whose own playlist is ``root``, has for a name; raises ``NotFound``.
+
+        ``None`` for that playlist itself, if it has no variants: it stands for what can be played alone.
+        """
+        found: Resource | None = None
+        if root is None or root.is_multivariant or not self.holds(resource.name):
+            found = self.lead(resource)
+        elif self.is_playable_alone(resource.name):
+            return None
+        if found is None:
+            raise NotFound("The source has no such playlist any more")
+        return found
 
     def enter(
         self, playlist: Playlist, resources: Mapping[Reference, Resource | None]

@@ -38,7 +38,7 @@ async def make(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., R
     clock = Clock()
     for room in (module, tree, listing, downloads, attempts):
         monkeypatch.setattr(room, "monotonic", clock)
-    monkeypatch.setattr(listing, "REVALIDATE", 0.05)
+    monkeypatch.setattr(listing, "REVALIDATE", 20.0)  # a machine that stalls is no source that is slow
     monkeypatch.setattr(listed, "RETRY", 0.01)
     yield lambda *urls: Rig(clock, *urls)
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("fetch-")]
@@ -111,7 +111,10 @@ async def test_segments_of_before_can_be_fetched_while_they_are_listed(make: Cal
             source.resource(old.name)
 
 
-async def test_a_source_that_is_slow_to_answer_costs_no_viewer_an_error(make: Callable[..., Rig]) -> None:
+async def test_a_source_that_is_slow_to_answer_costs_no_viewer_an_error(
+    make: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "REVALIDATE", 0.05)
     rig = make(ONE, TWO)
     slow = live("b", 700).held()
     rig.provider.on(ONE, live("a", 10), refusal())
@@ -547,7 +550,10 @@ async def test_by_hand_without_another_source_nothing_happens(make: Callable[...
         assert {one.role for one in rig.resources} == {Role.SEGMENT}
 
 
-async def test_by_hand_nobody_waits_for_a_source_that_hangs(make: Callable[..., Rig]) -> None:
+async def test_by_hand_nobody_waits_for_a_source_that_hangs(
+    make: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "REVALIDATE", 0.05)
     rig = make(ONE, TWO)
     rig.provider.on(ONE, live("a", 10), live("a", 11).held())
     rig.provider.on(TWO, live("b", 500))

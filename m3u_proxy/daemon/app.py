@@ -19,6 +19,7 @@ from m3u_proxy import __version__
 from m3u_proxy.daemon import limits, wiring, wiring_lineup, wiring_web
 from m3u_proxy.daemon.background import Background
 from m3u_proxy.daemon.upkeep import Upkeep
+from m3u_proxy.errors import StartError
 from m3u_proxy.events import Bus
 from m3u_proxy.ffmpeg.binary import Binaries, locate
 from m3u_proxy.ffmpeg.command.profiles import profiles
@@ -123,6 +124,8 @@ class Daemon:
         _tell_idle(settings)
         limits.raise_descriptor_limit()
         await asyncio.to_thread(directories.prepare, settings.hls_temp_dir)
+        if settings.metrics_port is not None and settings.metrics_port == settings.port != 0:
+            raise StartError(f"PORT and METRICS_PORT are both {settings.port}")
         sockets = self._bound(settings.port)
         of_metrics = [] if settings.metrics_port is None else self._bound(settings.metrics_port)
         self.binaries = await locate(settings.ffmpeg_path, settings.ffprobe_path)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from m3u_proxy.errors import StartError
-from m3u_proxy.ffmpeg.binary import FFmpeg, locate
+from m3u_proxy.ffmpeg.binary import Binaries, locate
 from m3u_proxy.ffmpeg.hardware import DEVICES, Hardware, find
 from m3u_proxy.settings import Settings
 from m3u_proxy.storage import directories, disk
@@ -28,8 +28,8 @@ _COMMON = ("libx264", "libx265", "aac", "h264_nvenc", "h264_vaapi", "h264_qsv")
 
 def hardware(settings: Settings, *, exported: bool) -> int:
     """Tell what encodes here. With ``exported`` standard output is for a shell: the settings that say it."""
-    ffmpeg, found = asyncio.run(_look(settings))
-    _tell(sys.stderr if exported else sys.stdout, _hardware_lines(ffmpeg, found))
+    binaries, found = asyncio.run(_look(settings))
+    _tell(sys.stderr if exported else sys.stdout, _hardware_lines(binaries, found))
     if exported:
         sys.stdout.write("".join(f"{name}={value}\n" for name, value in _exports(found)))
     return DONE
@@ -48,10 +48,10 @@ def prepare(settings: Settings, *, exported: bool) -> int:
     return hardware(settings, exported=exported)
 
 
-async def _look(settings: Settings) -> tuple[FFmpeg | None, Hardware]:
+async def _look(settings: Settings) -> tuple[Binaries, Hardware]:
     binaries = await locate(settings.ffmpeg_path, settings.ffprobe_path)
     said = settings.hw_accel_available, settings.hw_accel_type, settings.hw_accel_device
-    return binaries.ffmpeg, await find(*said, binaries.ffmpeg)
+    return binaries, await find(*said, binaries.ffmpeg)
 
 
 def _ignore(root: Path) -> None:
@@ -76,11 +76,14 @@ def _segment_lines(settings: Settings) -> list[str]:
     ]
 
 
-def _hardware_lines(ffmpeg: FFmpeg | None, found: Hardware) -> list[str]:
+def _hardware_lines(binaries: Binaries, found: Hardware) -> list[str]:
+    ffmpeg = binaries.ffmpeg
     if ffmpeg is None:
-        return ["Hardware", "  FFmpeg     none: nothing can be transcoded"]
+        return ["Hardware", f"  FFmpeg     none, nothing can be transcoded: {binaries.reason}"]
     encoders = [name for name in _COMMON if name in ffmpeg.encoders]
     where = f" on {found.device}" if found.device else ""
+    if found.device.startswith("/") and not Path(found.device).exists():
+        where += "  WARNING: there is no such device"
     lines = [
         "Hardware",
         f"  FFmpeg     {ffmpeg.version} ({ffmpeg.path}): {' '.join(encoders)}",

@@ -141,6 +141,22 @@ def test_a_port_for_metrics_that_is_taken(environ: dict[str, str]) -> None:
     assert "segments in" not in done.stdout
 
 
+def test_two_settings_of_one_port(environ: dict[str, str]) -> None:
+    done = enter(environ | {"PORT": "18085", "METRICS_PORT": "18085"})
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "m3u-proxy: PORT and METRICS_PORT are both 18085"
+
+
+def test_what_is_wrong_with_ffmpeg_and_hardware_is_told(environ: dict[str, str], tmp_path: Path) -> None:
+    """Settings are believed, and what they name may still not be there."""
+    no_ffmpeg = enter(environ | {"FFMPEG_PATH": str(tmp_path / "nothing")}, "m3u-proxy", "prepare").stdout
+    assert "FFmpeg     none, nothing can be transcoded: FFMPEG_PATH" in no_ffmpeg
+    device = str(tmp_path / "renderD128")
+    said = {"HW_ACCEL_AVAILABLE": "true", "HW_ACCEL_TYPE": "vaapi", "HW_ACCEL_DEVICE": device}
+    report = enter(environ | said, "m3u-proxy", "prepare").stdout
+    assert f"encodes    vaapi on {device}  WARNING: there is no such device" in report
+
+
 def test_it_is_plain_posix_shell() -> None:
     shell = shutil.which("dash") or "sh"
     subprocess.run([shell, "-n", str(ENTRYPOINT)], check=True)

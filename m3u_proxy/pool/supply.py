@@ -43,7 +43,7 @@ class Supply:
     """Running thing behind a plain stream; ``settled()`` tells what it turned out to be.
 
     ``guess`` is used where the answer leaves the kind open. A file of which only a later part is wanted
-    (``is_seek``) is not asked for its beginning first.
+    (``is_seek``) is not asked for its beginning first, unless another source might have to take over.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Supply:
         try:
             if after is not None:
                 await asyncio.wait([after])
-            if self._is_seek and self._guess is Kind.VOD and not self._strict:
+            if self._needs_no_look:
                 await self._be_file(None)
             else:
                 await self._begin()
@@ -143,6 +143,12 @@ class Supply:
             if self._state is not State.FAILED:
                 self._enter(State.CLOSED)
             self.workshop.history.note(Happening.END, reason=self._error.reason)
+
+    @property
+    def _needs_no_look(self) -> bool:
+        """Whether the beginning of a file is of no use: only that tells whether a spare is needed."""
+        is_part = self._is_seek and self._guess is Kind.VOD and not self._strict
+        return is_part and not self.workshop.attempts.failover.has_others
 
     async def _begin(self) -> None:
         """Be what the first source shows, then what one in its place shows, if that is another form."""

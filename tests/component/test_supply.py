@@ -324,6 +324,17 @@ async def test_a_seek_opens_nothing_by_itself(rig: Rig) -> None:
     assert (rig.provider.made, supply.take_begun(), supply.state) == (0, None, State.LIVE)
 
 
+async def test_a_seek_finds_the_spare_of_a_file_that_is_gone(rig: Rig) -> None:
+    """Whoever resumes a film in its middle is no worse off than whoever begins."""
+    rig.parts = parts_of(rig.provider, reconnect=10.0)
+    rig.provider.on("/x.mp4", refusal("http_404"))
+    rig.provider.on("/y.mp4", film())
+    supply = rig.start("/x.mp4", spare="/y.mp4", is_seek=True)
+    assert isinstance(await supply.settled(), Vod)
+    assert supply.workshop.attempts.url == f"{HOST}/y.mp4"
+    assert supply.workshop.attempts.failover.index == 1
+
+
 @pytest.mark.parametrize(("path", "strict"), [("/x.ts", False), ("/x.mp4", True)])
 async def test_a_seek_in_what_may_be_endless_looks_first(rig: Rig, path: str, strict: bool) -> None:
     rig.provider.on(path, live())

@@ -7,14 +7,18 @@ import logging
 from collections.abc import Callable, Sequence
 
 from m3u_proxy.errors import NotFound, Taken
+from m3u_proxy.lineup.breath import Breath
 from m3u_proxy.lineup.channel import Channel
 from m3u_proxy.lineup.channels import Channels
+from m3u_proxy.lineup.choice import Choice
 from m3u_proxy.lineup.survey import Survey
 
 log = logging.getLogger(__name__)
 
 KEPT = 3600.0
 """Seconds for which the results of one that has ended can be read."""
+NAME = 200
+"""Characters of a group's name that are told."""
 REMEMBERED = 4
 """So many that have ended; the oldest is forgotten first."""
 
@@ -31,29 +35,41 @@ class Surveys:
         self._running: Survey | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self, keys: Sequence[str] | None = None, group: str | None = None) -> Survey:
+    async def begin(self, keys: Sequence[str] | None = None, group: str | None = None) -> Survey:
         """Begin to check channels: those of that keys, of that group, or all that are enabled.
 
-        Raises ``NoSuchChannel`` for a key that is none, and ``Taken`` while another survey is under way.
+        Raises ``NoSuchChannel`` for a key that is none, ``NotFound`` for a group that is none, and ``Taken``
+        while another survey is under way.
         """
-        if self._running is not None:
-            raise Taken(f"A check is under way already: {self._running.id}")
+        self._check_free()
+        named = self._channels.snapshot
         if keys is not None:
-            chosen = [self._channels.get(key) for key in dict.fromkeys(keys)]
-        else:
-            chosen = [one for one in self._channels if one.enabled]
-        if group is not None:
-            chosen = [one for one in chosen if one.group == group]
+            named = tuple(self._channels.get(key) for key in dict.fromkeys(keys))
+        choice, breath = Choice(group or "", enabled_only=keys is None), Breath()
+        chosen = []
+        for channel in named:
+            if choice.fits(channel):
+                chosen.append(channel)
+            if breath.is_due:
+                await breath.take()
+        if group and not chosen:
+            raise NotFound(f"No channel is in the group '{group[:NAME]}'")
+        self._check_free()
         survey = self._running = self._make(chosen)
         self._known[survey.id] = survey
         self._task = asyncio.create_task(self._live(survey), name=f"survey-{survey.id}")
         return survey
+
+    def _check_free(self) -> None:
+        if self._running is not None:
+            raise Taken(f"A check is under way already: {self._running.id}")
 
     async def _live(self, survey: Survey) -> None:
         try:
             await survey.run()
         except Exception:
             log.exception("survey %s crashed", survey.id)
+            self._forget(survey.id)  # whoever waits for the rest of it is told
         finally:
             self._running = None
             self._keep(survey)

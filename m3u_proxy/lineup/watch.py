@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from time import monotonic
 
-from m3u_proxy.errors import ProxyError
+from m3u_proxy.errors import ProxyError, Unavailable
 from m3u_proxy.lineup.importer import LINEUP_BYTES, Importer, ImportReport
 from m3u_proxy.lineup.place import OpenSource, Validators, opened, read_file, stamp_of
 from m3u_proxy.lineup.plan import Mode
@@ -83,8 +83,12 @@ class Watch:
         stamp = self._seen = await stamp_of(path)
         if stamp == self._stamp or (self._stamp is not None and stamp != seen):
             return None
-        self._stamp = stamp
-        return await self._importer.take(read_file(path, LINEUP_BYTES), Mode.RELOAD)
+        before, self._stamp = self._stamp, stamp
+        try:
+            return await self._importer.take(read_file(path, LINEUP_BYTES), Mode.RELOAD)
+        except (OSError, Unavailable):  # not the fault of what is in it: the next look may be luckier
+            self._stamp = before
+            raise
 
     def _say(self, why: str) -> None:
         if why != self._failure:

@@ -96,6 +96,8 @@ class Windows:
         """Key of the channel by the id of its window, of those that are defined."""
         self._holds: dict[str, _Hold] = {}
         """By the same id."""
+        self._stopped: set[str] = set()
+        """Ids that were stopped by request and not opened since: how they failed before is of no interest."""
         self._gone: set[str] = set()
         """Ids whose channel cannot be opened any more."""
         channels.subscribe(self._on_change)
@@ -116,6 +118,7 @@ class Windows:
             self._audience.define(self._windowed(channel), lasting=False)
         self._keys[stream_id] = key
         self._gone.discard(stream_id)
+        self._stopped.discard(stream_id)
         return stream_id
 
     def _windowed(self, channel: Channel) -> Stream:
@@ -184,6 +187,7 @@ class Windows:
         stream_id = self.id_of(key)
         self.release(key, "stopped")
         if self._audience.catalog.get(stream_id) is not None:
+            self._stopped.add(stream_id)
             await self._audience.stop(stream_id, "stopped")
 
     async def run(self) -> None:
@@ -200,6 +204,7 @@ class Windows:
         """Everything that is due at ``now``, monotonic seconds."""
         catalog = self._audience.catalog
         self._keys = {one: key for one, key in self._keys.items() if catalog.get(one) is not None}
+        self._stopped.intersection_update(self._keys)
         for stream_id, hold in list(self._holds.items()):
             if not self._keep(stream_id, hold, now):
                 del self._holds[stream_id]
@@ -238,7 +243,8 @@ class Windows:
         record = self._audience.catalog.get(stream_id)
         writer = self._audience.playlists(stream_id)
         if not isinstance(writer, HlsWriter):
-            refusal = self._audience.pool.refusal(record.stream) if record is not None else None
+            is_shown = record is not None and stream_id not in self._stopped
+            refusal = self._audience.pool.refusal(record.stream) if record is not None and is_shown else None
             return WindowStatus(
                 channel,
                 process="failed" if refusal else "stopped",

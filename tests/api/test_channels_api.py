@@ -123,6 +123,19 @@ async def test_pages_of_the_list(daemon: Daemon) -> None:
     assert (await send(daemon, "GET", "/api/v1/channels?limit=-1"))[0] == 422
 
 
+async def test_what_kodi_appends_becomes_headers(daemon: Daemon) -> None:
+    body = {
+        "name": "K",
+        "url": f"{B}|User-Agent=Kodi%2F20&referer=http%3A%2F%2Fr.example",
+        "headers": {"X-One": "1"},
+    }
+    _, shown = await send(daemon, "POST", "/api/v1/channels", json=body)
+    assert (shown["url"], shown["stream_id"]) == (B, plain_id(B))
+    assert shown["headers"] == {"User-Agent": "Kodi/20", "Referer": "http://r.example", "X-One": "1"}
+    _, same = await send(daemon, "PUT", "/api/v1/channels/k", json={"name": "K", "url": f"{B}?a|b"})
+    assert same["url"] == f"{B}?a|b"  # a signature, for instance
+
+
 async def test_a_channel_is_made_shown_changed_and_deleted(daemon: Daemon) -> None:
     body = {
         "name": "&pictures",

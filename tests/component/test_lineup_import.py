@@ -220,3 +220,22 @@ async def test_an_address_is_asked_whether_it_has_changed(
     assert origin.path("/l.m3u").requests[-1]["if-modified-since"] == changed["Last-Modified"]
     assert [row.levelname for row in caplog.records if "is not taken" in row.message] == ["WARNING"] * 2
     assert "CANARY" not in caplog.text
+
+
+async def test_a_file_that_could_not_be_read_is_read_once_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "lineup.m3u"
+    file.write_bytes(lineup(("A", "1")))
+    channels = Channels()
+    watch = Watch(str(file), Importer(channels), sources, refresh=60)
+
+    async def forbidden(path: Path, limit: int) -> AsyncGenerator[bytes]:
+        raise PermissionError(13, "Permission denied")
+        yield b""
+
+    with monkeypatch.context() as patch:
+        patch.setattr("m3u_proxy.lineup.watch.read_file", forbidden)
+        assert [await watch.look() for _ in range(3)] == [False] * 3
+    assert await watch.look()  # nobody has written it meanwhile
+    assert shown(channels) == {"a": "1"}

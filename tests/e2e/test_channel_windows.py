@@ -228,6 +228,15 @@ async def test_two_clients_race_start_and_stop(tmp_path: Path, origin: Origin) -
         assert not ffmpegs(daemon)
 
 
+async def test_a_source_that_says_nothing_is_told_in_words(tmp_path: Path, origin: Origin) -> None:
+    origin.on("/mute.ts", Answer(mute=True))
+    async with rig(tmp_path, origin, HLS_WAIT_TIME="1") as daemon:
+        key = await add_channel(daemon, "Mute", origin.url("/mute.ts"))
+        async with daemon.http.get(f"/api/v1/channels/start-stream/{key}") as response:
+            assert response.status == 503
+            assert (await response.json())["detail"] == "Nothing that can be played has come within 1 s"
+
+
 @pytest.mark.parametrize("fault", ["http_404", "not_media", "refused"])
 async def test_a_dead_source_is_told_at_once(tmp_path: Path, origin: Origin, fault: str) -> None:
     origin.on("/http_404.ts", Answer(status=404, body="gone"))
@@ -246,6 +255,9 @@ async def test_a_dead_source_is_told_at_once(tmp_path: Path, origin: Origin, fau
         status = await ask(daemon, "stream-status", key)
         assert (status["process_status"], status["reason"]) == ("failed", fault)
         assert status["segment_count"] == 0
+        assert "was not running" in (await ask(daemon, "stop-stream", key))["message"]
+        assert (await ask(daemon, "stream-status", key))["process_status"] == "stopped"
+        assert (await daemon.get("/api/v1/channels/streams-status"))["total"] == 0
         assert (await daemon.get("/clients"))["clients"] == []
         assert not ffmpegs(daemon)
 

@@ -64,7 +64,7 @@ async def test_every_channel_has_its_line(tmp_path: Path, origin: Origin) -> Non
     origin.on("/gone.ts", Answer(status=404, body="gone"))
     live(origin, "a", "b")
     async with rig(tmp_path, origin, STREAM_RETRY_ATTEMPTS="0") as daemon:
-        for name, group in (("a", "News"), ("b", "News"), ("gone", "Film")):
+        for name, group in (("a", "News"), ("b", "News"), ("gone", "Film;Gone")):
             await add_channel(daemon, name, origin.url(f"/{name}.ts"), group=group)
         job = await begin(daemon)
         async with daemon.http.post(CHECK) as response:
@@ -84,7 +84,12 @@ async def test_every_channel_has_its_line(tmp_path: Path, origin: Origin) -> Non
         part = await daemon.get(f"{CHECK}/{job}?offset=2")
         assert (part["done"], len(part["results"])) == (3, 1)
 
-        assert (await results(daemon, await begin(daemon, group="Film"))).keys() == {"gone"}
+        assert (await results(daemon, await begin(daemon, group="film"))).keys() == {"gone"}
+        async with daemon.http.post(CHECK, json={"group": "Fil"}) as response:
+            assert (response.status, await response.json()) == (
+                404,
+                {"detail": "No channel is in the group 'Fil'"},
+            )
         assert (await results(daemon, await begin(daemon, keys=["b"]))).keys() == {"b"}
         async with daemon.http.post(CHECK, json={"keys": ["goner"]}) as response:
             assert (response.status, (await response.json())["nearest"]) == (404, ["gone"])

@@ -24,7 +24,8 @@ async def begin(request: web.Request) -> web.Response:
     body = SurveyRequest.model_validate({})
     if request.can_read_body:
         body = await read_model(request, SurveyRequest, context.config.body_timeout)
-    answer: SurveyBegun = {"job": context.surveys.begin(body.keys, body.group).id}
+    survey = await context.surveys.begin(body.keys, body.group)
+    answer: SurveyBegun = {"job": survey.id}
     return web.json_response(answer, status=202)
 
 

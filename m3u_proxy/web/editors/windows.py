@@ -11,7 +11,6 @@ from m3u_proxy.model import window_endpoint
 from m3u_proxy.web.context import CONTEXT
 from m3u_proxy.web.encode import large_json, whole
 from m3u_proxy.web.players.answers import joined
-from m3u_proxy.web.players.playlists import NOTHING_YET
 from m3u_proxy.web.schemas.windows import ChannelStarted, ChannelStatus, ChannelStatuses, ChannelStopped
 
 
@@ -56,7 +55,7 @@ def _unchanged(request: web.Request) -> web.Response:
 
 async def _begun(writer: HlsWriter, limit: float) -> None:
     try:
-        await joined(writer.ready(), limit, NOTHING_YET)
+        await joined(writer.ready(), limit, f"Nothing that can be played has come within {limit:g} s")
     except Unavailable:
         if writer.error is not None or writer.snapshot().ffmpeg_pid is None:
             raise
@@ -70,7 +69,7 @@ async def stop(request: web.Request) -> web.Response:
         return _unchanged(request)
     status = windows.status(key)
     await windows.stop(key)
-    ended = "was not running" if status.process == "stopped" else "stopped"
+    ended = "stopped" if status.process in ("running", "starting") else "was not running"
     message = f"FFmpeg process for '{key}' {ended}."
     body: ChannelStopped = {"message": message, "channel": status.channel.name}
     return web.json_response(body)

@@ -11,7 +11,7 @@ from m3u_proxy.lineup.channel import Channel, flat
 from m3u_proxy.lineup.guide import GUIDES
 from m3u_proxy.lineup.importer import ImportReport
 from m3u_proxy.lineup.plan import FAILOVERS
-from m3u_proxy.media.lineup.fields import ATTRIBUTES
+from m3u_proxy.media.lineup.fields import ATTRIBUTES, is_header, pairs
 from m3u_proxy.media.lineup.reader import NAME
 from m3u_proxy.web.schemas.fields import Body, Headers, Query, Text, null_is
 
@@ -33,7 +33,7 @@ class ChannelFields(Body):
 
     name: Name
     url: Text
-    """Of the source; http or https."""
+    """Of the source; http or https. What Kodi appends to it, ``|User-Agent=x&Referer=y``, becomes headers."""
     failover_urls: Annotated[list[Text], null_is([], list[str] | None), Field(max_length=FAILOVERS)] = []
     """Other sources of the same, taken in this order when one fails."""
     tvg_id: Line | None = None
@@ -63,13 +63,15 @@ class ChannelFields(Body):
             "group-title": self.group,
         }
         attributes = self.attributes | {name: value for name, value in named.items() if value is not None}
+        url, _, appended = self.url.partition("|")
+        more = {name: value for name, value in pairs(appended).items() if is_header(name, value)}
         return Channel(
             key=key,
             name=self.name.strip(),
-            url=self.url,
+            url=url if more else self.url,
             failover_urls=tuple(self.failover_urls),
             flat_attributes=flat(attributes),
-            flat_headers=flat(self.headers),
+            flat_headers=flat(more | dict(self.headers)),
             enabled=self.enabled,
             by_hand=by_hand,
         )

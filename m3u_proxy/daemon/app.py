@@ -317,7 +317,7 @@ class Daemon:
         closing = asyncio.create_task(self.audience.aclose("shutdown"), name="drain")
         try:
             async with asyncio.timeout(self._settings.drain):
-                await self.audience.quiet()
+                await self.audience.sending.over()
         except TimeoutError:
             log.warning("drain deadline: segments on their way are cut")
         await closing

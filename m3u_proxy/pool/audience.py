@@ -7,8 +7,8 @@ which a viewer leaves, and reads never wait for anything.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
@@ -24,6 +24,7 @@ from m3u_proxy.pool.live.outlet import PeerWatch
 from m3u_proxy.pool.live.relay import Relay
 from m3u_proxy.pool.moves import Moves
 from m3u_proxy.pool.pool import Pool
+from m3u_proxy.pool.sending import Sending
 from m3u_proxy.pool.supply import Supply
 from m3u_proxy.pool.viewers import Viewer, ViewerTable
 from m3u_proxy.pool.vod.about import About
@@ -57,9 +58,8 @@ class Audience:
         self._max_viewers = max_viewers
         self._patience = patience
         self.peers = peers
-        self._sending = 0
-        self._quiet = asyncio.Event()
-        self._quiet.set()
+        self.sending = Sending()
+        """Segments on their way."""
         pool.on_failure = self._herald.failed
         pool.on_switch = self._herald.switched
 
@@ -241,25 +241,6 @@ class Audience:
             self._give_up(newcomer)
         else:
             self._admit(self.catalog.find(newcomer.client.stream_id), newcomer)
-
-    @contextmanager
-    def sending(self, viewer: Viewer) -> Iterator[None]:
-        """A body of known length is on its way to an HLS viewer, which is not silent meanwhile."""
-        viewer.busy += 1
-        self._sending += 1
-        self._quiet.clear()
-        try:
-            yield
-        finally:
-            viewer.busy -= 1
-            viewer.seen_at = monotonic()
-            self._sending -= 1
-            if not self._sending:
-                self._quiet.set()
-
-    async def quiet(self) -> None:
-        """Wait until no segment is on its way to anybody."""
-        await self._quiet.wait()
 
     def leave(self, viewer: Viewer, reason: str) -> None:
         """A viewer has gone: counts drop at once, unless it has moved. Idempotent."""

@@ -301,7 +301,7 @@ async def test_long_segments_give_an_hls_player_more_patience(house: House) -> N
 async def test_a_player_that_waits_for_a_segment_is_not_silent(house: House) -> None:
     house.audience.define(a_transcode())
     _, viewer = house.poll()
-    quiet = asyncio.create_task(house.audience.quiet())
+    quiet = asyncio.create_task(house.audience.sending.over())
     with house.audience.sending(viewer):
         with house.audience.sending(viewer):
             await settle()

@@ -135,7 +135,11 @@ async def test_another_device_with_the_same_name_has_a_connection_of_its_own(
         assert min(waited) < 0.25  # a busy machine only adds to it
         three = await Player.at(daemon, path, 7_000_000, "X-Username: somebody")
         await three.take(body, 7_000_000)
-        assert await daemon.metric("viewers") == 3
+
+        async def are_told_apart() -> bool:
+            return await daemon.metric("viewers") == 3
+
+        await eventually(are_told_apart, within=20.0)
         async with patience(10.0):
             for place, offset in ((one, 0), (two, 5_000_000), (three, 7_000_000)):
                 rest = await place.reader.readexactly(SIZE - offset - FIRST)

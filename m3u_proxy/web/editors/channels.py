@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from time import monotonic
 
 from aiohttp import web
 from pydantic_core import to_json
@@ -14,7 +15,7 @@ from m3u_proxy.lineup.channel import Channel
 from m3u_proxy.lineup.channels import Channels
 from m3u_proxy.lineup.choice import Choice
 from m3u_proxy.lineup.importer import LINEUP_BYTES
-from m3u_proxy.lineup.place import opened
+from m3u_proxy.lineup.place import PATIENCE, opened
 from m3u_proxy.lineup.plan import Mode
 from m3u_proxy.media.lineup.reader import ENTRIES
 from m3u_proxy.media.lineup.writer import slug
@@ -152,16 +153,16 @@ async def import_lineup(request: web.Request) -> web.Response:
 
 
 async def _body(context: Context, request: web.Request) -> AsyncGenerator[bytes]:
-    """What is sent, as it arrives."""
+    """What is sent, as it arrives: no import of others goes on meanwhile, so it must come to an end."""
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise Refused(415, "The body must have no Content-Encoding", {})
     if (request.content_length or 0) > LINEUP_BYTES:
         raise web.HTTPRequestEntityTooLarge(LINEUP_BYTES, request.content_length or 0)
     await ask_for_body(request)
-    taken = 0
+    taken, until = 0, monotonic() + PATIENCE
     while True:
         try:
-            async with asyncio.timeout(context.config.body_timeout):
+            async with asyncio.timeout(min(context.config.body_timeout, until - monotonic())):
                 piece = await request.content.readany()
         except TimeoutError:
             raise web.HTTPRequestTimeout from None

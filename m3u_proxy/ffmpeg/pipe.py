@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from time import monotonic
 
 from m3u_proxy.errors import ProxyError, UpstreamError
 from m3u_proxy.ffmpeg.process.run import COMPLETED, Argv, Feed, Kit, Run
@@ -13,6 +14,8 @@ from m3u_proxy.upstream.source import Head
 READ = 256 * 1024
 LOOKS = 4
 """Looks at its input in that time; one without any starts the time again."""
+LOOK_INTERVAL = 1.0
+"""Seconds between two looks at its speed."""
 EXIT_PATIENCE = 2.0
 """Seconds between the end of FFmpeg's output and its exit."""
 
@@ -38,6 +41,7 @@ class PipeSource:
         self._loop = asyncio.get_running_loop()
         self._fd: int | None = None
         self._has_output = False
+        self._looked_at = 0.0
 
     @property
     def media_info(self) -> dict[str, object]:
@@ -70,6 +74,7 @@ class PipeSource:
                 data = None
             if data:
                 self._has_output = True
+                self._look_at_speed()
                 return data
             if data == b"":  # FFmpeg closed its end: the reason follows with its exit
                 self._loop.remove_reader(self._fd)
@@ -78,6 +83,12 @@ class PipeSource:
                 raise self._lost(self._run.failure.result())
             if data == b"":
                 raise UpstreamError("ffmpeg_eof", "FFmpeg closed its output")
+
+    def _look_at_speed(self) -> None:
+        now = monotonic()
+        if now - self._looked_at >= LOOK_INTERVAL:
+            self._looked_at = now
+            self._run.look_at_speed(now)
 
     async def _output(self) -> None:
         """Wait for news; raises when FFmpeg gives nothing although its own source does."""

@@ -24,8 +24,7 @@ IDLE = "idle"
 """State of a listed stream behind which nothing runs."""
 _CLASSES = ("loopback", "never", "port", "private", "self", "url")
 _SIGNALS = ("SIGKILL", "SIGTERM")
-_WATCHED = (Kind.TRANSCODE_HLS,)
-"""Kinds of which it is told whether FFmpeg keeps up."""
+_TRANSCODED = tuple(kind for kind in Kind if kind.is_transcoded)
 
 
 class Scrape(Collector):
@@ -106,7 +105,7 @@ class Scrape(Collector):
         held = self._figures.audience.pool.parts.budget.used
         yield gauges("ffmpeg_processes", "FFmpeg processes alive", "kind", ledger.running)
         yield counters("ffmpeg_starts", "FFmpeg processes started", "kind", ledger.starts)
-        exits, slow = _from_zero(get_args(Ending), ledger.exits), _from_zero(_WATCHED, ledger.slow)
+        exits, slow = _from_zero(get_args(Ending), ledger.exits), _from_zero(_TRANSCODED, ledger.slow)
         yield counters("ffmpeg_exits", "FFmpeg processes ended", "reason", exits)
         yield counters(
             "ffmpeg_kills", "FFmpeg processes ended by us", "signal", _from_zero(_SIGNALS, ledger.kills)

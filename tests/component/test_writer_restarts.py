@@ -16,11 +16,13 @@ import pytest
 from blockbuster import BlockBuster
 
 from m3u_proxy.errors import Unavailable, UpstreamError
+from m3u_proxy.ffmpeg import pipe
 from m3u_proxy.ffmpeg.command.input import Input
 from m3u_proxy.ffmpeg.hls import health
 from m3u_proxy.ffmpeg.hls.shelf import Segment
 from m3u_proxy.ffmpeg.hls.writer import GIVEN_UP, HlsOutput, HlsWriter
 from m3u_proxy.ffmpeg.pipe import PipeSource
+from m3u_proxy.ffmpeg.process import speed
 from m3u_proxy.ffmpeg.process.confine import Confinement
 from m3u_proxy.ffmpeg.process.restarts import Pace
 from m3u_proxy.ffmpeg.process.run import Kit, Ledger
@@ -467,7 +469,7 @@ async def test_one_that_is_too_slow_is_spoken_of(
     fake: FakeFFmpeg, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """F55: speed below 1x."""
-    monkeypatch.setattr(health, "SPEED_SPAN", 0.3)
+    monkeypatch.setattr(speed, "SPEED_SPAN", 0.3)
     fake.set(segment_every=0.03, stdin="ignore", progress_every=1.0)
     async with bench(fake) as it:
         await until(lambda: any("too slow: 0.00 of real time" in one.getMessage() for one in caplog.records))
@@ -512,6 +514,32 @@ async def test_a_pipe_says_why_it_has_ended_and_what_ffmpeg_said_last(fake: Fake
     assert "hunter2" not in caught.value.detail
     assert feed.taps[0].closed
     assert ledger.running == {"transcode_ts": 0}
+
+
+async def test_a_pipe_that_is_too_slow_is_spoken_of(
+    fake: FakeFFmpeg, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """F55: speed below 1x, although bytes come."""
+    monkeypatch.setattr(speed, "SPEED_SPAN", 0.3)
+    monkeypatch.setattr(pipe, "LOOK_INTERVAL", 0.05)
+    fake.set(stdout_bytes=1 << 40, stdin="ignore", progress_every=1.0)
+    ledger = Ledger()
+
+    def argv(progress_fd: int, source: Input) -> list[str]:
+        return [str(fake.path), "-progress", f"pipe:{progress_fd}", "-i", source.url, "pipe:1"]
+
+    kit = Kit(Confinement(marker="test"), ledger, 1.0)
+    source = PipeSource(argv, feed=Feed(), kit=kit, kind="transcode_ts", stream="channel", stall=5.0)
+    await source.open()
+    try:
+        async with asyncio.timeout(20.0):
+            while not ledger.slow:
+                assert await source.read()
+                await turn()
+    finally:
+        await source.aclose()
+    assert ledger.slow == {"transcode_ts": 1}
+    assert any("too slow: 0.00 of real time" in one.getMessage() for one in caplog.records)
 
 
 async def test_dated_segments_never_repeat_a_name_and_go_in_time(fake: FakeFFmpeg) -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3u_proxy.ffmpeg.hls.health import REAL_TIME, SPEED_PAUSE, SPEED_SPAN, Speed, Watchdog
+from m3u_proxy.ffmpeg.hls.health import Watchdog
 from m3u_proxy.ffmpeg.process.restarts import Pace, Restarts
+from m3u_proxy.ffmpeg.process.speed import REAL_TIME, SPEED_PAUSE, SPEED_SPAN, Speed
 
 PACE = Pace()
 

@@ -1,4 +1,4 @@
-"""Whether a FFmpeg that lives does its work: progress, content, speed. Pure: it is told the time.
+"""Whether a FFmpeg that lives does its work: progress and content. Pure: it is told the time.
 
 Every ``now`` is monotonic seconds. Nothing here knows exit codes or words on stderr.
 """
@@ -11,12 +11,6 @@ HOLLOW_PATIENCE = 1.5
 """Seconds an empty file is forgiven: on a full disk FFmpeg goes on and says nothing."""
 INPUT_PAUSE = 1.0
 """Seconds without input after which FFmpeg's clock stops."""
-REAL_TIME = 0.95
-"""Seconds of media per second, from which on FFmpeg keeps up with a live source."""
-SPEED_SPAN = 30.0
-"""Seconds over which speed is measured."""
-SPEED_PAUSE = 60.0
-"""Least seconds between two complaints about it."""
 
 
 class Watchdog:
@@ -54,34 +48,3 @@ class Watchdog:
         elif self._hollow_since is None:
             self._hollow_since = now
         return self._hollow_since is not None and now - self._hollow_since > HOLLOW_PATIENCE
-
-
-class Speed:
-    """Notices a FFmpeg that is slower than real time although its input waits for it.
-
-    FFmpeg's own figure is an average since its start, and falls also when the source pauses.
-    """
-
-    def __init__(self) -> None:
-        self._since = self._position = 0.0
-        self._measuring = False
-        self._complained_at = -inf
-
-    def look(self, now: float, *, position: float | None, waiting: bool) -> float | None:
-        """The speed, when it is time to complain about it; 1.0 would be real time.
-
-        ``position`` is that of the output in seconds, ``waiting`` whether there is input to go on with.
-        """
-        if position is None or not waiting:
-            self._measuring = False
-            return None
-        if not self._measuring:
-            self._measuring, self._since, self._position = True, now, position
-        if now - self._since < SPEED_SPAN:
-            return None
-        speed = (position - self._position) / (now - self._since)
-        self._since, self._position = now, position
-        if speed >= REAL_TIME or now - self._complained_at < SPEED_PAUSE:
-            return None
-        self._complained_at = now
-        return speed

@@ -14,7 +14,7 @@ from typing import TypeVar
 from m3u_proxy.errors import ProxyError, Unavailable
 from m3u_proxy.ffmpeg.command.input import Input
 from m3u_proxy.ffmpeg.hls.departures import Departures
-from m3u_proxy.ffmpeg.hls.health import Speed, Watchdog
+from m3u_proxy.ffmpeg.hls.health import Watchdog
 from m3u_proxy.ffmpeg.hls.shelf import Delivery, Segment, Shelf
 from m3u_proxy.ffmpeg.process.restarts import Pace, Restarts
 from m3u_proxy.ffmpeg.process.run import COMPLETED, RETRY_AFTER, SWITCHED, Feed, Kit, Lost, Run
@@ -215,7 +215,7 @@ class HlsWriter(Running):
 
         Raises when the run is lost or makes no progress.
         """
-        health, speed = Watchdog(self._output.stall, monotonic(), run.patience), Speed()
+        health = Watchdog(self._output.stall, monotonic(), run.patience)
         while True:
             await asyncio.wait([run.failure], timeout=LOOK_INTERVAL)
             if run.failure.done():
@@ -234,10 +234,7 @@ class HlsWriter(Running):
                 raise self._hollow()
             if not health.look(now, fed=run.fed, unread=run.unread, delivered=delivered):
                 raise run.lost("stall", "FFmpeg makes no progress")
-            slow = speed.look(now, position=run.position, waiting=run.has_waiting_input)
-            if slow is not None:
-                self._kit.ledger.slow[self.kind] += 1
-                log.warning("ffmpeg is too slow: %.2f of real time", slow, extra=self.who)
+            run.look_at_speed(now)
 
     async def _finish(self, shelf: Shelf, run: Run) -> None:
         """Take in what FFmpeg wrote last and end the playlist; raises when there is nothing to show."""

@@ -24,6 +24,7 @@ from m3u_proxy.ffmpeg.command.input import Input
 from m3u_proxy.ffmpeg.process.child import Child, Exit
 from m3u_proxy.ffmpeg.process.confine import Confinement
 from m3u_proxy.ffmpeg.process.progress import Progress, ProgressParser
+from m3u_proxy.ffmpeg.process.speed import Speed
 from m3u_proxy.ffmpeg.process.stderr import StderrLines, classify
 from m3u_proxy.redact import redact
 
@@ -99,7 +100,7 @@ class Ledger:
     kills: Counter[str] = field(default_factory=Counter)
     """Processes that we ended, by the signal that it took."""
     slow: Counter[str] = field(default_factory=Counter)
-    """By kind: spans of ``health.SPEED_SPAN`` in which one was slower than real time."""
+    """By kind: spans of ``speed.SPEED_SPAN`` in which one was slower than real time."""
     write_errors: Counter[str] = field(default_factory=Counter)
     running: Counter[str] = field(default_factory=Counter)
 
@@ -139,6 +140,7 @@ class Run:
         self._tail = StderrLines(self._masked)
         self._listener = on_stderr
         self._progress = ProgressParser()
+        self._speed = Speed()
         self._child: Child | None = None
         self._watch: asyncio.Task[None] | None = None
         self.tap: Tap | None = None
@@ -245,6 +247,13 @@ class Run:
             if self._watch is not None:
                 self._watch.cancel()
                 await asyncio.wait([self._watch])
+
+    def look_at_speed(self, now: float) -> None:
+        """Count and log a FFmpeg that does not keep up although input waits. Call it every second or so."""
+        slow = self._speed.look(now, position=self.position, waiting=self.has_waiting_input)
+        if slow is not None:
+            self._kit.ledger.slow[self._kind] += 1
+            log.warning("ffmpeg is too slow: %.2f of real time", slow, extra=self._who)
 
     def last_words(self) -> str:
         """The newest stderr line, redacted; empty if FFmpeg said nothing."""

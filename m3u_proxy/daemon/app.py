@@ -107,6 +107,7 @@ class Daemon:
         bus, budget = Bus(), Budget(self._settings.segment_cache_size)
         await self._build_pool(bus, budget)
         self._build_lineup()
+        await asyncio.to_thread(self.lineups.guides.recall)
         await self._recall(bus)
         await self._let_in(sockets, of_metrics, SegmentCache(budget))
         self._keep_house()

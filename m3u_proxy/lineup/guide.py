@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from m3u_proxy.errors import InvalidField, NotFound, Unavailable, UpstreamError
 from m3u_proxy.lineup.place import OpenSource, Validators, opened
+from m3u_proxy.storage.private import PrivateFile
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,11 @@ class Guides:
             raise NotFound("The lineup names no such guide" if urls else "The lineup names no guide")
         return self._guides[number - 1], urls[number - 1]
 
+    def recall(self) -> None:
+        """Take up the copies of before the restart. Blocks."""
+        for guide in self._guides:
+            guide.recall()
+
     async def aclose(self) -> None:
         """Fetch nothing any more."""
         await asyncio.gather(*(guide.aclose() for guide in self._guides))
@@ -77,6 +83,8 @@ class Guide:
 
     def __init__(self, path: Path, open_source: OpenSource, *, refresh: float) -> None:
         self._path = path
+        self._note = PrivateFile(path.with_suffix(".json"), 1)
+        """Of where the copy is, for whoever finds it after a restart."""
         self._open_source = open_source
         self._refresh = refresh
         self._url = ""
@@ -86,6 +94,19 @@ class Guide:
         """Monotonic time at which it is asked for again."""
         self._error: UpstreamError | None = None
         self._task: asyncio.Task[None] | None = None
+
+    def recall(self) -> None:
+        """Take up the copy of before the restart, which is old. Blocks."""
+        found = self._note.read()
+        url, content_type = found.get("url"), found.get("content_type")
+        if isinstance(url, str) and isinstance(content_type, str) and self._path.is_file():
+            self._url, self._copy = url, Copy(self._path, content_type)
+            self._validators = Validators(str(found.get("etag", "")), str(found.get("modified", "")))
+
+    def _keep(self, url: str, content_type: str) -> None:
+        """Note what a restart has to know of the copy. Blocks; raises OSError."""
+        named = {"etag": self._validators.etag, "modified": self._validators.modified}
+        self._note.write({"url": url, "content_type": content_type, **named})
 
     @property
     def is_busy(self) -> bool:
@@ -128,6 +149,7 @@ class Guide:
                     head, pieces = document
                     self._copy = await self._store(pieces)
                     self._validators = Validators.of(head)
+                    await asyncio.to_thread(self._keep, url, self._copy.content_type)
             self._error, self._due = None, monotonic() + self._refresh
         except UpstreamError as error:
             self._failed(error)

@@ -136,6 +136,40 @@ async def test_every_guide_of_a_list_has_its_number(origin: Origin, tmp_path: Pa
     await guides.aclose()
 
 
+async def test_a_restart_keeps_the_copies(origin: Origin, tmp_path: Path) -> None:
+    url = origin.url("/g.xml?password=CANARY")
+    origin.on("/g.xml", Answer(body=TV, headers={"ETag": '"1"'}), Answer(status=500))
+    before = Guides(tmp_path, sources, refresh=60)
+    one, _ = before.at({"url-tvg": url}, 1)
+    assert await read(one, url) == TV
+    await renewed(one)
+    await before.aclose()
+    assert all(path.stat().st_mode & 0o77 == 0 for path in tmp_path.iterdir())
+    after = Guides(tmp_path, sources, refresh=60)
+    await asyncio.to_thread(after.recall)
+    again, _ = after.at({"url-tvg": url}, 1)
+    assert again.known(url)
+    assert await read(again, url) == TV  # while it is asked for a newer one
+    await renewed(again)
+    assert [one.get("if-none-match") for one in origin.path("/g.xml").requests] == [None, '"1"']
+    assert await read(again, url) == TV
+    with pytest.raises(UpstreamError):
+        await again.get(origin.url("/other.xml"))
+    await after.aclose()
+
+
+@pytest.mark.parametrize(
+    "note", ["", "[]", '{"version": 1}', '{"version": 1, "url": 1, "content_type": "x"}']
+)
+async def test_a_note_that_tells_nothing_is_none(tmp_path: Path, note: str) -> None:
+    (tmp_path / "guide.json").write_text(note)
+    (tmp_path / "guide.xmltv").write_bytes(TV)
+    guide = Guide(tmp_path / "guide.xmltv", sources, refresh=60)
+    await asyncio.to_thread(guide.recall)
+    assert guide.known("") is None
+    await guide.aclose()
+
+
 async def test_an_address_that_is_none_is_told(tmp_path: Path) -> None:
     guide = Guide(tmp_path / "guide.xmltv", sources, refresh=60)
     with pytest.raises(ProxyError) as raised:

@@ -329,7 +329,10 @@ async def test_what_is_on_its_way_is_not_dropped(rig: Rig) -> None:
     assert await viewer == TS
 
 
-async def test_the_end_leaves_nothing_and_is_no_failure_of_the_provider(rig: Rig) -> None:
+async def test_the_end_leaves_nothing_and_is_no_failure_of_the_provider(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listed, "RETRY", 60.0)
     rig.provider.on("/s1", Reply((TS,)))
     rig.provider.on("/s2", Reply((TS[:188],)).endless())
     rig.provider.on("/s3", Reply((TS,)).held())

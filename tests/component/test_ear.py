@@ -110,15 +110,15 @@ async def test_what_is_heard_at_the_end(
     scene: Scene, sounds: dict[str, bytes], sound: str, hears: bool
 ) -> None:
     await scene.play(sounds[sound])
-    await until(lambda: (scene.ear._run.position or 0) > SECONDS - 3, 20)
-    await until(lambda: scene.hears() is hears, 20)
+    await until(lambda: (scene.ear._run.position or 0) > SECONDS - 3, 45)
+    await until(lambda: scene.hears() is hears, 45)
     assert scene.ledger.running["silence"] == 1
     assert not scene.ear.has_silence_ended()
 
 
 async def test_a_sound_ends_a_silence(scene: Scene, sounds: dict[str, bytes]) -> None:
     await scene.play(sounds["comes"])
-    await until(scene.ear.has_silence_ended, 20)
+    await until(scene.ear.has_silence_ended, 45)
     assert scene.hears() is not False
     assert not scene.ear.has_silence_ended(), "it is told once"
 
@@ -127,12 +127,12 @@ async def test_the_threshold_decides(sounds: dict[str, bytes], binary: str) -> N
     check = SilenceCheck(threshold_db=-70, duration=0.5, interval=1, failures=1, grace=0)
     async for scene in _scene(binary, check):
         await scene.play(sounds["quiet"])
-        await until(lambda scene=scene: scene.hears() is True, 20)  # type: ignore[misc]
+        await until(lambda scene=scene: scene.hears() is True, 45)  # type: ignore[misc]
 
 
 async def test_a_source_without_sound_cannot_be_heard(scene: Scene, tmp_path: Path) -> None:
     await scene.play(ts_with(tmp_path / "picture.ts", ""))
-    error: ProxyError = await asyncio.wait_for(asyncio.shield(scene.ear.failure), 20)
+    error: ProxyError = await asyncio.wait_for(asyncio.shield(scene.ear.failure), 45)
     assert error.reason == "ffmpeg_error"
 
 

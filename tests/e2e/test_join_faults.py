@@ -38,12 +38,12 @@ REQUEST = 1.0
 """Seconds that a player waits before it gives up."""
 
 ADMISSION = [
-    "web.play.identify",
+    "web.players.play.identify",
     "pool.audience.Audience._renew",
     "pool.audience.Audience._check_admission",
     "pool.viewers.ViewerTable.free_id",
     "pool.pool.Pool.acquire",
-    "pool.pool.Pool._refuse",
+    "pool.pool.Pool._check_refusal",
     "pool.pool.Pool._supply",
     "pool.pool.Pool._start",
     "pool.workshop.Workshop.__init__",
@@ -55,9 +55,9 @@ ADMISSION = [
 SOURCE = [
     "pool.supply.Supply.settled",
     "pool.supply.Supply.run",
-    "pool.attempts.Attempts.next",
-    "pool.attempts.Attempts._due",
-    "wiring.Opener._attempt",
+    "pool.sources.attempts.Attempts.next",
+    "pool.sources.attempts.Attempts._due",
+    "daemon.wiring.Opener._attempt",
     "pool.accounts.Accounts.slot",
     "pool.accounts.Slot.acquire",
     "upstream.source.HttpSource.open",
@@ -68,7 +68,7 @@ SOURCE = [
     "pool.supply.kind_of",
 ]
 LIVE = [
-    "pool.attempts.Attempts.adopt",
+    "pool.sources.attempts.Attempts.adopt",
     "pool.workshop.Workshop.relay",
     "pool.live.relay.Relay.run",
     "pool.live.relay.Relay._read",
@@ -79,11 +79,11 @@ LIVE = [
     "pool.live.relay.Relay.begun",
 ]
 RESPONSE = [
-    "web.play.EndlessResponse.__init__",
-    "web.play.finish",
-    "web.play.EndlessResponse.prepare",
-    "web.answers.Outlet.__init__",
-    "web.answers.SocketSink.__init__",
+    "web.players.play.EndlessResponse.__init__",
+    "web.players.play.finish",
+    "web.players.play.EndlessResponse.prepare",
+    "web.players.answers.Outlet.__init__",
+    "web.players.answers.SocketSink.__init__",
     "pool.live.outlet.PeerWatch.add",
     "pool.live.relay.Relay.attach",
     "pool.live.fanout.Fanout.attach",
@@ -92,30 +92,30 @@ PLAYLIST = [
     "pool.workshop.Workshop.passthrough",
     "pool.hls.passthrough.Passthrough.run",
     "pool.hls.passthrough.Passthrough.page",
-    "web.playlists._page",
-    "web.playlists._response",
+    "web.players.playlists._page",
+    "web.players.playlists._response",
     "web.links.Links.playlist",
 ]
 FFMPEG = [
-    "ffmpeg.run.Run.__init__",
-    "ffmpeg.run.Run.start",
-    "ffmpeg.run.Child.start",
+    "ffmpeg.process.run.Run.__init__",
+    "ffmpeg.process.run.Run.start",
+    "ffmpeg.process.run.Child.start",
     "pool.live.relay.Tap.__init__",
     "pool.live.relay.Tap.connect",
 ]
 WRITER = [
     "ffmpeg.transcoder.Transcoder.check",
     "ffmpeg.transcoder.Transcoder.writer",
-    "ffmpeg.hls.HlsWriter.run",
+    "ffmpeg.hls.writer.HlsWriter.run",
     "pool.supply.Supply.ready",
-    "ffmpeg.hls._held",
+    "ffmpeg.hls.writer._held",
     "ffmpeg.transcoder.claim",
-    "ffmpeg.hls.Shelf.begin",
+    "ffmpeg.hls.writer.Shelf.begin",
     *FFMPEG,
-    "ffmpeg.hls.HlsWriter._follow",
-    "ffmpeg.hls.HlsWriter._look",
-    "ffmpeg.hls.HlsWriter._take",
-    "ffmpeg.hls.HlsWriter.ready",
+    "ffmpeg.hls.writer.HlsWriter._follow",
+    "ffmpeg.hls.writer.HlsWriter._look",
+    "ffmpeg.hls.writer.HlsWriter._take",
+    "ffmpeg.hls.writer.HlsWriter.ready",
 ]
 PIPED = [
     "ffmpeg.transcoder.Transcoder.pipe",

@@ -182,6 +182,9 @@ class Origin:
             with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
                 head = await reader.readuntil(b"\r\n\r\n")
                 await self._exchange(connection, head, reader, writer)
+        except asyncio.CancelledError:
+            writer.transport.abort()  # whoever should read the rest may have failed, and a test must end
+            raise
         finally:
             connection.closed = connection.closed or time.monotonic()
             self._edge.tell()

@@ -14,6 +14,7 @@ from tests.support.answer import Answer
 from tests.support.attempts import QUICK
 from tests.support.fake_ffmpeg import until
 from tests.support.files import DATE, ETAG, PATH, VALID, Library, a_file, got, library, mp4, rest
+from tests.support.house import Clock
 
 FILE = mp4(300_000)
 SIZE = len(FILE)
@@ -217,9 +218,6 @@ async def test_a_viewer_that_leaves_between_two_attempts() -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (Answer(status=404), "http_404"),
-        (Answer(status=403), "http_4xx"),
-        (Answer(status=503), "http_5xx"),
         (Answer(mute=True), "first_byte_timeout"),
         (a_file(FILE, stall=0), "first_byte_timeout"),
         (a_file(FILE, rst=0), "reset"),
@@ -235,3 +233,31 @@ async def test_a_failure_before_the_first_byte_is_one_attempt(answer: Answer, re
             await shelf.left()
         assert len(shelf.requests) == 2
         assert shelf.errors == {reason: 2}
+
+
+@pytest.mark.parametrize(("status", "reason"), [(404, "http_404"), (403, "http_4xx"), (503, "http_5xx")])
+async def test_a_file_that_is_refused_is_not_asked_for_by_every_player(
+    monkeypatch: pytest.MonkeyPatch, status: int, reason: str
+) -> None:
+    """F17, F28: players that want a later part look for themselves, so what one was told counts for all."""
+    clock = Clock()
+    monkeypatch.setattr("m3u_proxy.pool.vod.vod.monotonic", clock)
+    async with library(Answer(status=status), a_file(FILE)) as shelf:
+        for attempt in (shelf.vod.open("bytes=100-"), shelf.vod.learn(), shelf.vod.open(None)):
+            with pytest.raises(UpstreamError) as failed:
+                await attempt
+            assert failed.value.reason == reason
+        assert (len(shelf.requests), shelf.errors) == (1, {reason: 1})
+        assert failed.value.retry_after == 2.0
+        clock.now += 2.0
+        _, data = await got(shelf.vod, "bytes=100-")
+        assert data == FILE[100:]
+
+
+async def test_a_file_that_was_there_is_asked_for_again_where_its_provider_is_only_busy() -> None:
+    async with library(a_file(FILE), Answer(status=503), a_file(FILE)) as shelf:
+        await got(shelf.vod)
+        with pytest.raises(UpstreamError):
+            await shelf.vod.open("bytes=100-")
+        _, data = await got(shelf.vod, "bytes=100-")
+        assert data == FILE[100:]

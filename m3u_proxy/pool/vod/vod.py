@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from time import monotonic
 
 from m3u_proxy.errors import Closed, Unavailable, UpstreamError
-from m3u_proxy.model import Kind
+from m3u_proxy.model import Kind, StreamKey
 from m3u_proxy.pool.flight import Flights
+from m3u_proxy.pool.refusals import Refusals
 from m3u_proxy.pool.vod.about import (
     About,
     RangeNotSatisfiable,
@@ -27,6 +29,7 @@ from m3u_proxy.pool.vod.about import (
 from m3u_proxy.pool.vod.line import Line, Meter
 from m3u_proxy.pool.vod.position import Got, Position, VodLimits
 from m3u_proxy.upstream.begun import Begun
+from m3u_proxy.upstream.outcome import Outcome
 from m3u_proxy.upstream.ranges import parse_single
 from m3u_proxy.upstream.source import RangeRefused, Source
 
@@ -67,6 +70,9 @@ class Vod:
         self._free = asyncio.Event()
         """Cleared while HEAD has a connection."""
         self._free.set()
+        self._key = StreamKey.of(url)
+        self._refusals = Refusals()
+        """A file that is gone is not asked for by every player that tries again."""
         self._closed = False
 
     @property
@@ -160,6 +166,8 @@ class Vod:
     async def _ask(self, position: Position, wish: Wish, *, keep: bool = False) -> Got:
         if self._closed:
             raise Closed("The stream was stopped", reason="closed")
+        if not keep:
+            self._refusals.check(self._key, monotonic(), may_ask=lambda: False)
         try:
             got = await position.ask(wish, self.about, self._url, keep=keep)
         except RangeRefused as refused:
@@ -169,7 +177,10 @@ class Vod:
             raise RangeNotSatisfiable(size) from refused
         except UpstreamError as error:
             self._meter.on_error(error.reason)
+            if error.status is not None and (self.about is None or Outcome.of(error).is_final):
+                self._refusals.note(self._key, error, began=monotonic(), now=monotonic())
             raise
+        self._refusals.forget(self._key)
         self.about = got.about
         self._meter.tell()
         return got

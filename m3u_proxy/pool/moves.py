@@ -25,9 +25,6 @@ class Moves:
         for newcomers in list(self._open.values()):
             yield from list(newcomers)
 
-    def __contains__(self, viewer: Viewer) -> bool:
-        return viewer in self._open.get(_key(viewer), ())
-
     def add(self, viewer: Viewer) -> None:
         """A newcomer whose name a viewer has."""
         self._open.setdefault(_key(viewer), []).append(viewer)

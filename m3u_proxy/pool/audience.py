@@ -18,6 +18,7 @@ from m3u_proxy.events import Bus
 from m3u_proxy.ffmpeg.hls.writer import HlsWriter
 from m3u_proxy.model import Client, Kind, Stream
 from m3u_proxy.pool.catalog import Catalog, Record
+from m3u_proxy.pool.entry import Entry
 from m3u_proxy.pool.herald import Herald
 from m3u_proxy.pool.hls.passthrough import Passthrough
 from m3u_proxy.pool.live.outlet import PeerWatch
@@ -144,9 +145,7 @@ class Audience:
         self._check_admission(new=not may_move)
         entry = self.pool.acquire(record.stream, is_seek=is_seek)
         assert isinstance(entry.thing, Supply | Relay)
-        viewer = Viewer(client, entry.release, monotonic(), client.created_at, is_hls=False)
-        entry.hold()
-        entry.streams.add(stream_id)
+        viewer = _placed(entry, client, is_hls=False)
         if may_move:
             self.moves.add(viewer)
         else:
@@ -181,12 +180,11 @@ class Audience:
         self._check_admission(new=viewer is None)
         entry = self.pool.acquire(record.stream)
         assert isinstance(entry.thing, Supply | HlsWriter)
-        entry.hold()
-        entry.streams.add(stream_id)
         if viewer is None:
-            viewer = Viewer(client, entry.release, monotonic(), client.created_at, is_hls=True)
+            viewer = _placed(entry, client, is_hls=True)
             self._admit(record, viewer)
         else:
+            _hold(entry, stream_id)
             viewer.release()
             viewer.release = entry.release
         viewer.seen_at = monotonic()
@@ -219,10 +217,10 @@ class Audience:
     def _admit(self, record: Record, viewer: Viewer) -> None:
         """It counts from now on, under an id of its own."""
         client = viewer.client
-        viewer.client = replace(client, id=self.viewers.free_id(client.stream_id, client.id))
-        self.viewers.add(viewer)
-        record.idle_since, record.opened, record.listed, record.failed = None, True, True, None
         try:
+            viewer.client = replace(client, id=self.viewers.free_id(client.stream_id, client.id))
+            self.viewers.add(viewer)
+            record.idle_since, record.opened, record.listed, record.failed = None, True, True, None
             if not record.running:
                 self._herald.started(record)
             self._herald.connected(record, viewer.client)
@@ -324,3 +322,15 @@ class Audience:
         for record in self.catalog:
             self._herald.stopped(record, reason)
         await self.pool.aclose()
+
+
+def _placed(entry: Entry, client: Client, *, is_hls: bool) -> Viewer:
+    """A viewer with a place at what runs, whom nobody counts yet."""
+    viewer = Viewer(client, entry.release, monotonic(), client.created_at, is_hls=is_hls)
+    _hold(entry, client.stream_id)
+    return viewer
+
+
+def _hold(entry: Entry, stream_id: str) -> None:
+    entry.hold()
+    entry.streams.add(stream_id)

@@ -21,7 +21,7 @@ from tests.support.origin import Answer, Origin
 from tests.support.stepped import settle
 
 COPY = "-i {input_url} -c copy -f hls index.m3u8"
-CHANNELS = 40
+CHANNELS = 100
 GRACE = 0.2
 TTL = 3.0
 """Seconds after which a player of HLS is gone: three target durations of 1 s."""

@@ -16,7 +16,7 @@ from tests.support.origin import Answer, Origin, PathLog
 
 COPY = "-i {input_url} -c copy -f hls index.m3u8"
 SLOW = "-i {input_url} -c copy -metadata title=slow -f hls index.m3u8"
-ROUNDS = 12
+ROUNDS = 24
 JOINERS = 20
 MANY = 500
 

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import queue
+import re
 import select
 import threading
 import time
@@ -26,6 +27,8 @@ REPEATS: Final = 10
 TEMPLATES: Final = 1_000
 """Templates that are counted at a time; records of any further one pass."""
 STOP_SECONDS: Final = 1.0
+_PLACE: Final = re.compile(r"%[-+ #0-9.]*[a-zA-Z]")
+"""Where a template takes a value."""
 
 
 class Repeats(logging.Filter):
@@ -59,7 +62,11 @@ class Repeats(logging.Filter):
             ended = self._ended + [(key, self._windows.pop(key)[1] - self._limit) for key in over]
             self._ended = []
         at = time.time()
-        return [Line(at, level, name, f"{n} suppressed: {text}") for (name, level, text), n in ended if n > 0]
+        return [
+            Line(at, level, name, f"{n} suppressed: {_PLACE.sub('…', text)}")
+            for (name, level, text), n in ended
+            if n > 0
+        ]
 
 
 class BoundedHandler(QueueHandler):

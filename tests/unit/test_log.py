@@ -222,14 +222,14 @@ class TestRepeats:
         self.now += 1
         self.send(3)
         (line,) = self.repeats.summaries()
-        assert (line.logger, line.level, line.message) == ("pool", "INFO", "5 suppressed: viewer %s left")
+        assert (line.logger, line.level, line.message) == ("pool", "INFO", "5 suppressed: viewer … left")
         self.now += 1
         assert self.repeats.summaries() == []
 
     def test_says_it_at_the_end_without_waiting(self) -> None:
         self.send(11)
         assert [line.message for line in self.repeats.summaries(final=True)] == [
-            "1 suppressed: viewer %s left"
+            "1 suppressed: viewer … left"
         ]
 
     def test_does_not_grow_without_bound(self) -> None:
@@ -245,7 +245,7 @@ def test_repeats_are_told_at_the_end(pipe: Pipe) -> None:
             log.info("again %d", n)
     *lines, last = pipe.read()
     assert len(lines) == 10
-    assert last.endswith("INFO test.log: 20 suppressed: again %d")
+    assert last.endswith("INFO test.log: 20 suppressed: again …")
 
 
 def test_a_blocked_pipe_costs_lines_and_no_time(pipe: Pipe) -> None:

@@ -172,14 +172,15 @@ class Guide:
                 break
         content_type = _type_of(start)
         new = self._path.with_name(self._path.name + ".new")
-        file = await asyncio.to_thread(_create, new)
+        creating = asyncio.create_task(asyncio.to_thread(_create, new))
         try:
+            file = await asyncio.shield(creating)  # a thread is not cancelled: its file would stay open
             await asyncio.to_thread(file.write, start)
             await _write(file, pieces)
             await asyncio.to_thread(file.close)
             await asyncio.to_thread(os.replace, new, self._path)
         except BaseException:
-            await asyncio.to_thread(_discard, file, new)
+            await asyncio.to_thread(_discard, await creating, new)
             raise
         return Copy(self._path, content_type)
 

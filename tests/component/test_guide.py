@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -98,6 +100,32 @@ async def test_what_a_guide_may_be(origin: Origin, guide: Guide, body: bytes, co
     copy = await guide.get(origin.url("/g"))
     assert copy.content_type == content_type
     assert await read(guide, origin.url("/g")) == body
+
+
+async def test_who_ends_while_a_file_is_created_leaves_none(
+    origin: Origin, guide: Guide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin.on("/g", Answer(body=b"<tv/>"))
+    begun, may_go_on = threading.Event(), threading.Event()
+    files: list[BinaryIO] = []
+    create = module._create
+
+    def slowly(path: Path) -> BinaryIO:
+        begun.set()
+        assert may_go_on.wait(20.0)
+        files.append(create(path))
+        return files[-1]
+
+    monkeypatch.setattr(module, "_create", slowly)
+    asking = asyncio.create_task(guide.get(origin.url("/g")))
+    assert await asyncio.to_thread(begun.wait, 20.0)
+    closing = asyncio.create_task(guide.aclose())
+    await asyncio.sleep(0.05)
+    may_go_on.set()
+    await closing
+    await asyncio.gather(asking, return_exceptions=True)
+    assert files[0].closed
+    assert not list(tmp_path.rglob("*.new"))
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,6 @@ LIMIT = 262_144
 GOOD = b'{"url":"http://provider.example/body.ts"}'
 
 
-async def listed(daemon: Daemon) -> set[str]:
-    """Ids of the streams there are; those of other tests may go meanwhile."""
-    return {row["stream_id"] for row in (await daemon.get("/streams"))["streams"]}
-
-
 @pytest.mark.parametrize("path", ["/streams", "/transcode"])
 @pytest.mark.parametrize(
     "body",
@@ -56,7 +51,7 @@ async def listed(daemon: Daemon) -> set[str]:
 )
 async def test_what_is_no_such_object_is_422(daemon: Daemon, path: str, body: bytes) -> None:
     """A10, A11, A14."""
-    before = await listed(daemon)
+    before = await daemon.stream_ids()
     reply = await ask(daemon.port, with_body(path, body), within=5.0)
     assert reply.status == 422, reply.body
     rows = reply.json()["detail"]
@@ -65,7 +60,7 @@ async def test_what_is_no_such_object_is_422(daemon: Daemon, path: str, body: by
         assert row["loc"][0] == "body"
         assert row["msg"]
         assert {"type", "input"} <= row.keys()
-    assert await listed(daemon) <= before
+    assert await daemon.stream_ids() <= before
 
 
 async def test_a_missing_field_is_named(daemon: Daemon) -> None:

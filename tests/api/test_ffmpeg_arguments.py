@@ -17,11 +17,6 @@ PIPE = "-i {input_url} -c copy -f mpegts {output_args}"
 BITRATES = ("video_bitrate", "audio_bitrate", "bitrate", "maxrate", "bufsize")
 
 
-async def listed(daemon: Daemon) -> set[str]:
-    """Ids of the streams there are; those of other tests may go meanwhile."""
-    return {row["stream_id"] for row in (await daemon.get("/streams"))["streams"]}
-
-
 async def post(daemon: Daemon, **body: Any) -> tuple[int, Any]:
     """Status and detail of a transcode."""
     async with daemon.http.post("/transcode", json={"url": SOURCE, **body}) as response:
@@ -102,13 +97,13 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 async def test_a_template_beyond_the_list_is_400(daemon: Daemon, name: str) -> None:
     """A52."""
-    before = await listed(daemon)
+    before = await daemon.stream_ids()
     status, detail = await post(daemon, profile=REFUSED[name])
     assert status == 400
     assert isinstance(detail, str)
     assert detail
     assert "other.example" not in detail
-    assert await listed(daemon) <= before
+    assert await daemon.stream_ids() <= before
 
 
 async def test_a_template_over_4_kib_is_422(daemon: Daemon) -> None:

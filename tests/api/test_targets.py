@@ -95,7 +95,7 @@ async def test_a_forbidden_target_is_422_and_contacts_nobody(
     daemon: Daemon, origin: Origin, path: str, field: str
 ) -> None:
     """A21, A22, A23, A24, A26, A27, A28, A29, A31, A32, A34, A39, A53, A54."""
-    before = (await daemon.get("/streams"))["total"]
+    before = await daemon.stream_ids()
     wrong = []
     for text, message in VECTORS:
         if field == "failover_resolver_url" and not text:
@@ -111,7 +111,7 @@ async def test_a_forbidden_target_is_422_and_contacts_nobody(
             wrong.append((url, 422, row))
     assert not wrong
     assert not origin.connections
-    assert (await daemon.get("/streams"))["total"] == before
+    assert await daemon.stream_ids() <= before
 
 
 @pytest.mark.parametrize(

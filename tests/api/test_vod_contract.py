@@ -178,7 +178,6 @@ async def test_if_range(daemon: Daemon, provider: Origin, condition: str, status
 
 async def test_head_asks_once_and_then_no_more(daemon: Daemon, provider: Origin) -> None:
     one = await film(daemon, provider, a_file(BODY))
-    before = await daemon.metric("viewers_left_total")
     reply = await one.head()
     assert (reply.status, reply.body, reply.headers["content-length"]) == (200, b"", str(SIZE))
     assert reply.headers["accept-ranges"] == "bytes"
@@ -194,7 +193,6 @@ async def test_head_asks_once_and_then_no_more(daemon: Daemon, provider: Origin)
     assert len(one.asked) == 1
     stream = one.path.rsplit("/", 1)[1]
     assert (await daemon.get(f"/streams/{stream}"))["client_count"] == 0
-    assert await daemon.metric("viewers_left_total") == before
 
 
 async def test_head_with_a_range_first_of_all(daemon: Daemon, provider: Origin) -> None:

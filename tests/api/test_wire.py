@@ -191,5 +191,5 @@ async def test_a_foreign_host_changes_nothing(daemon: Daemon) -> None:
 async def test_one_noisy_line_at_most_in_the_log(daemon: Daemon) -> None:
     before = len(daemon.log)
     await ask(daemon.port, b"\x1b[31mCANARY\x07 /live/CANARY/CANARY/1.ts\r\n\r\n")
-    assert len(daemon.log) - before <= 1
+    assert len([row for row in daemon.log[before:] if "m3u_proxy.web" in row]) <= 1
     assert not [row for row in daemon.log if "CANARY" in row or "\x1b" in row]

@@ -120,10 +120,21 @@ class Daemon:
             assert response.status == 200, await response.text()
             return await response.json()
 
-    async def metric(self, name: str) -> float:
-        """Sum of a metric over its labels."""
+    async def stream_ids(self) -> set[str]:
+        """Ids of the streams there are; those of other tests may go meanwhile."""
+        return {row["stream_id"] for row in (await self.get("/streams"))["streams"]}
+
+    async def metrics(self, name: str) -> str:
+        """The whole exposition, in which this metric must be declared."""
         async with self.http.get("/metrics") as response:
             text = await response.text()
+        family = re.sub(r"(_sum|_count|_bucket)?(\{.*)?$", "", name)
+        assert re.search(rf"^# TYPE m3u_proxy_{family}(_count)? ", text, re.MULTILINE), f"no metric {name}"
+        return text
+
+    async def metric(self, name: str) -> float:
+        """Sum of a metric over its labels; it must be one that there is."""
+        text = await self.metrics(name)
         rows = [line for line in text.splitlines() if re.match(rf"m3u_proxy_{name}(\{{|\s)", line)]
         return sum(float(row.rsplit(" ", 1)[1]) for row in rows)
 

@@ -128,8 +128,7 @@ async def eventually(true: Callable[[], Awaitable[bool]], within: float = 15.0, 
 
 async def labelled(daemon: Daemon, name: str) -> dict[str, float]:
     """Values of a metric with one label, those above 0 by the label's value."""
-    async with daemon.http.get("/metrics") as response:
-        text = await response.text()
+    text = await daemon.metrics(name)
     rows = re.findall(rf'^m3u_proxy_{name}\{{\w+="([^"]*)"\}} (\S+)$', text, re.MULTILINE)
     return {label: float(value) for label, value in rows if float(value)}
 

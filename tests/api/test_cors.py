@@ -98,11 +98,12 @@ async def test_head_is_get_without_a_body(daemon: Daemon) -> None:
         if path == "/stream/{id}":
             continue  # an endless body has no length to compare
         target = path.format(id=made["stream_id"], name="ui.js", key="none", segment="none", job="none")
-        got, headed = [await ask(daemon.port, head(target, method=method)) for method in ("GET", "HEAD")]
+        methods = ("GET", "HEAD", "GET")
+        got, headed, again = [await ask(daemon.port, head(target, method=method)) for method in methods]
         assert headed.body == b""
         assert headed.status == got.status, target
         ignored = {"date"}
-        if got.body == b"" or path in ("/metrics", "/streams"):  # none, or not the same each time
+        if got.body == b"" or len(got.body) != len(again.body):  # none, or not the same each time
             ignored.add("content-length")
         if path in STREAMED:  # RFC 9110 §9.3.2
             ignored.add("transfer-encoding")
@@ -116,6 +117,10 @@ async def test_every_route_answers_under_both_paths(daemon: Daemon) -> None:
         plain, prefixed = [
             await ask(daemon.port, head(prefix + target, method=method)) for prefix in ("", "/m3u-proxy")
         ]
+        if path == "/api/v1/channels/check":  # 409 if the one begun a moment ago is not over yet
+            assert plain.status in {202, 409}
+            assert prefixed.status in {202, 409}
+            continue
         assert plain.status == prefixed.status, target
         assert plain.status != 405
         if plain.status == 404:

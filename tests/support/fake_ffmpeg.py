@@ -121,7 +121,8 @@ class FakeFFmpeg:
         """What each run found: pid, grandchildren, sid, argv, environ, cwd, umask, fds."""
         if not self._runs.exists():
             return []
-        return [json.loads(line) for line in self._runs.read_text().splitlines()]
+        whole, _, _ = self._runs.read_text().rpartition("\n")  # the last one may be half written
+        return [json.loads(line) for line in whole.splitlines()]
 
     async def run(self, number: int = 1, within: float = 15.0) -> dict[str, Any]:
         """The record of the ``number``-th run, once there is one."""

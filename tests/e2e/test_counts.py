@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.daemon import Daemon
 from tests.support.editor import Editor
+from tests.support.fake_ffmpeg import until
 from tests.support.files import a_file, mp4
 from tests.support.guzzle import behind_nginx
 from tests.support.hls_lists import single
@@ -235,6 +236,7 @@ async def test_another_device_that_begins_later_in_a_film_is_a_viewer(
     one = await Device.plays(daemon, f"/stream/{stream_id}")
     two = await Device.plays(daemon, f"/stream/{stream_id}", "Range: bytes=1000000-", status=206)
     await says(editor, 1, 2, within=20.0)
+    await until(lambda: len(clients(editor, stream_id, "client_connected")) == 2)
     told = clients(editor, stream_id, "client_connected")
     assert told[0] == one.client_id
     assert told[1].startswith(f"{one.client_id}_")

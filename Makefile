@@ -19,7 +19,7 @@ run: $(VENV)/.runtime ## start the daemon with a demo channel (not with DEMO=0, 
 install: $(VENV)/.runtime ## install the daemon into .venv, as for supervisord
 
 test: $(VENV)/.dev ## run every test; ARGS="-k relay" for some of them, JOBS=0 for one after the other
-	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 
 bench: $(VENV)/.dev ## measure; see benchmarks/README.md, ARGS="…" is handed on
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -31,15 +31,6 @@ _CAP_SYS_ADMIN = 21
 """capabilities(7): what mount(2) and unshare(2) ask for; root in a container may lack it."""
 
 
-_ORDER = ("e2e", "api", "component", "unit")
-"""What waits longest comes first, so that at the end no process is alone with it."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    tests = Path(__file__).parent
-    items.sort(key=lambda item: _ORDER.index(item.path.relative_to(tests).parts[0]))
-
-
 def _missing(need: str) -> str | None:
     """What keeps a test with this need from running."""
     if need in _AS_ROOT and os.geteuid() != 0:

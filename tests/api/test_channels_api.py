@@ -38,7 +38,13 @@ START = "http://127.0.0.1:{port}/m3u-proxy"
 
 @pytest_asyncio.fixture(loop_scope="session", autouse=True)
 async def _none_are_left(daemon: Daemon) -> AsyncIterator[None]:
+    """Neither of tests of another module, nor for them."""
+    await empty(daemon)
     yield
+    await empty(daemon)
+
+
+async def empty(daemon: Daemon) -> None:
     await take(daemon, NOTHING)
     await send(daemon, "DELETE", "/api/v1/channels/nothing")
 
